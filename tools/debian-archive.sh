@@ -1,0 +1,135 @@
+# shellcheck shell=bash disable=SC1091
+# SPDX-License-Identifier: MIT
+#
+# A private view of the Debian archive, for tools/fetch-*: packages of other suites are resolved, downloaded
+# and unpacked without touching what is installed or configured on the machine. The mirror, its proxy and the
+# signature key come from apt's own configuration, so no host name stands in this tree; signatures are always
+# checked. MEDLEY_MIRROR=URI names another mirror of the Debian archive.
+#
+# Sourced by bash scripts, which call, in this order:
+#   cache_init TOOL        set $top, $build and $work, take the lock of TOOL
+#   archive_open SUITE...  index those suites
+#   archive_version PKG    the version that would be installed
+#   archive_get PKG...     download PKG and its dependencies; the .debs are then in $debs
+#   archive_close          drop index and packages (a failed run leaves them for the next one to resume)
+
+die() {
+	echo "$tool: $*" >&2
+	exit 1
+}
+
+cache_init() {
+	tool=$1
+	top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+	build=${MEDLEY_CACHE:-$top/build}
+	work=$build/cache/$tool
+	mkdir -p "$build/bin" "$work" || die "cannot write to $build"
+	exec 9>"$work/lock"
+	flock -w 900 9 || die "another $tool has been running for 15 minutes"
+}
+
+# Where the Debian archive may be, as apt has it configured: lines "URI|key file", the likeliest first. Before a
+# first "apt-get update" apt does not know an archive's origin, and others call their suites alike: hence all
+# that fit are listed, to be tried in turn. A security archive has no other suites, a cdrom neither.
+archive_mirrors() {
+	local codename
+	codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-sid}")
+	[ -z "${MEDLEY_MIRROR:-}" ] || echo "$MEDLEY_MIRROR|"
+	# shellcheck disable=SC2016 # apt's fields, not the shell's
+	apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(SIGNED_BY)' \
+		'Created-By: Packages' 2>/dev/null |
+		awk -F'|' -v codename="$codename" '
+			$2 != "main" || $5 ~ /^cdrom:/ || $4 ~ /Security/ { next }
+			$1 != codename && $1 !~ /^(stable|oldstable|testing|unstable|sid)$/ { next }
+			{ print ($3 == "Debian" || $5 ~ /\/debian\/?$/ ? 0 : 1) "|" $5 "|" $6 }' |
+		sort -s -t'|' -k1,1 -u -k2,3 | cut -d'|' -f2-
+}
+
+# The key file that a mirror is configured with, else that of the debian-archive-keyring package, else nothing:
+# whatever apt trusts. A suite is signed by the keys of the release before it too, so an older machine can
+# check it.
+archive_key() {
+	local file
+	for file in "$1" /usr/share/keyrings/debian-archive-keyring.gpg; do
+		case $file in
+		/*) if [ -r "$file" ]; then echo "$file"; return; fi ;;
+		esac
+	done
+}
+
+# On top of the machine's own configuration (proxies, credentials, time-outs): directories of our own, an empty
+# list of installed packages, no pins, and none of the hooks that clean the machine's own cache. The sandbox
+# user would not reach a tree below a private home directory.
+archive_config() {
+	cat <<-EOF
+	Dir::State "$work";
+	Dir::State::lists "$work/lists";
+	Dir::State::status "$work/status";
+	Dir::Cache "$work";
+	Dir::Cache::archives "$work/archives";
+	Dir::Cache::pkgcache "";
+	Dir::Cache::srcpkgcache "";
+	Dir::Etc::sourcelist "$work/sources.list";
+	Dir::Etc::sourceparts "/dev/null";
+	Dir::Etc::preferences "/dev/null";
+	Dir::Etc::preferencesparts "/dev/null";
+	Dir::Log "$work";
+	#clear APT::Update::Pre-Invoke;
+	#clear APT::Update::Post-Invoke;
+	#clear APT::Update::Post-Invoke-Success;
+	#clear DPkg::Pre-Install-Pkgs;
+	#clear DPkg::Post-Invoke;
+	#clear Acquire::IndexTargets;
+	Acquire::IndexTargets::deb::Packages::MetaKey "\$(COMPONENT)/binary-\$(ARCHITECTURE)/Packages";
+	Acquire::IndexTargets::deb::Packages::flatMetaKey "Packages";
+	Acquire::IndexTargets::deb::Packages::ShortDescription "Packages";
+	APT::Architecture "amd64";
+	APT::Architectures { "amd64"; };
+	APT::Install-Recommends "false";
+	APT::Sandbox::User "root";
+	Acquire::Languages "none";
+	Acquire::Retries "3";
+	EOF
+}
+
+archive_open() {
+	local mirror key suite found=
+	target=${!#}
+	mkdir -p "$work/lists/partial" "$work/archives/partial"
+	: >"$work/status"
+	archive_config >"$work/apt.conf"
+	while IFS='|' read -r mirror key; do
+		key=$(archive_key "$key")
+		for suite; do
+			echo "deb [arch=amd64${key:+ signed-by=$key}] $mirror $suite main"
+		done >"$work/sources.list"
+		found=yes
+		! archive_apt update || return 0
+	done < <(archive_mirrors)
+	[ -n "$found" ] ||
+		die "apt's configuration names no mirror of Debian's main archive; set MEDLEY_MIRROR=URI"
+	archive_fail "cannot index $*"
+}
+
+archive_apt() {
+	apt-get -q -c "$work/apt.conf" "$@" </dev/null >"$work/apt.log" 2>&1 && ! grep -q '^[EW]: ' "$work/apt.log"
+}
+
+# One line for the user: apt's first complaint; the whole of it stays in the log.
+archive_fail() {
+	die "$1: $(grep -m1 -E '^(E|W|Err)' "$work/apt.log" | cut -c1-200) (all of it: $work/apt.log)"
+}
+
+archive_version() {
+	apt-cache -c "$work/apt.conf" -t "$target" policy "$1" | awk '$1 == "Candidate:" { print $2 }'
+}
+
+archive_get() {
+	archive_apt install -y --download-only -t "$target" "$@" || archive_fail "cannot download $*"
+	debs=("$work"/archives/*.deb)
+	[ -e "${debs[0]}" ] || archive_fail "no package came for $*"
+}
+
+archive_close() {
+	rm -rf "$work"/lists "$work"/archives
+}
