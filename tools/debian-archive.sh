@@ -9,8 +9,8 @@
 # Sourced by bash scripts, which call, in this order:
 #   cache_init TOOL        set $top, $build and $work, take the lock of TOOL
 #   archive_open SUITE...  index those suites
-#   archive_version PKG    the version that would be installed
-#   archive_get PKG...     download PKG and its dependencies; the .debs are then in $debs
+#   archive_get ARG...     download packages and all they depend on (ARG as for apt-get install) ...
+#   archive_get_alone PKG  ... or one package alone; $debs is then the list of .deb files
 #   archive_close          drop index and packages (a failed run leaves them for the next one to resume)
 
 die() {
@@ -94,7 +94,6 @@ archive_config() {
 
 archive_open() {
 	local mirror key suite found=
-	target=${!#}
 	mkdir -p "$work/lists/partial" "$work/archives/partial"
 	: >"$work/status"
 	archive_config >"$work/apt.conf"
@@ -120,16 +119,29 @@ archive_fail() {
 	die "$1: $(grep -m1 -E '^(E|W|Err)' "$work/apt.log" | cut -c1-200) (all of it: $work/apt.log)"
 }
 
+# archive_version PKG [apt options]: the version that would be installed
 archive_version() {
-	apt-cache -c "$work/apt.conf" -t "$target" policy "$1" | awk '$1 == "Candidate:" { print $2 }'
+	apt-cache -c "$work/apt.conf" "${@:2}" policy "$1" | awk '$1 == "Candidate:" { print $2 }'
+}
+
+# archive_depends PKG VERSION: the names of the packages it depends on
+archive_depends() {
+	apt-cache -c "$work/apt.conf" show "$1=$2" |
+		sed -n 's/^Depends: //p' | tr ',' '\n' | awk '{ print $1 }'
 }
 
 archive_get() {
-	archive_apt install -y --download-only -t "$target" "$@" || archive_fail "cannot download $*"
+	archive_apt install -y --download-only "$@" || archive_fail "cannot download $*"
 	debs=("$work"/archives/*.deb)
 	[ -e "${debs[0]}" ] || archive_fail "no package came for $*"
 }
 
+archive_get_alone() {
+	(cd "$work/archives" && archive_apt download "$1") || archive_fail "cannot download $1"
+	debs=("$work/archives/${1%%=*}"_*.deb)
+	[ -e "${debs[0]}" ] || archive_fail "no package came for $1"
+}
+
 archive_close() {
-	rm -rf "$work"/lists "$work"/archives
+	rm -rf "$work/lists" "$work/archives"
 }
