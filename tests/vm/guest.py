@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Runs one Linux guest in stock QEMU: the driver of the end-to-end tests and of "make demo".
 
