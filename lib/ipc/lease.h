@@ -18,6 +18,10 @@
  * The executor sets `want` to 1 and signals WANT before it sleeps with work but without lease, and to 0 when it has no work. After
  * YIELD -> NONE it signals WANT too. medleyd signals GRANT after NONE -> IDLE.
  *
+ * `contended`: M stores 1, then looks whether the word is IDLE (and takes it). E moves BUSY -> IDLE, then, having no more work, loads
+ * `contended` and if it is 1 signals WANT. Both in sequentially consistent order, so one of them sees the other, and a GPU that
+ * has fallen idle does not stay idle until the end of the quantum.
+ *
  * The executor is untrusted: everything in the page is a hint. medleyd enforces by stopping the process and charges what the kernel
  * says the process used (its CPU clock) where the page claims less.
  */
@@ -37,6 +41,7 @@ struct mdl_lease {
 	_Atomic uint64_t commands;	/* E: packets completed */
 	_Atomic uint64_t kernels;	/* E: dispatches completed */
 	_Atomic uint64_t compile_ns;	/* E: time spent waiting for compilation, outside the lease */
+	_Atomic uint32_t contended;	/* M: somebody else waits for the GPU */
 };
 _Static_assert(sizeof(struct mdl_lease) <= 4096, "one page");
 
