@@ -28,33 +28,50 @@ cache_init() {
 	flock -w 900 9 || die "another $tool has been running for 15 minutes"
 }
 
-# Where the Debian archive may be, as apt has it configured: lines "URI|key file", the likeliest first. Before a
-# first "apt-get update" apt does not know an archive's origin, and others call their suites alike: hence all
-# that fit are listed, to be tried in turn. A security archive has no other suites, a cdrom neither.
+# Where the Debian archive may be, as apt has it configured: lines "URI|source entry", the likeliest
+# first. Before a first "apt-get update" apt does not know an archive's origin, and others name their
+# suites alike: hence all that fit are listed, to be tried in turn. A security archive has no other
+# suites, a cdrom neither.
 archive_mirrors() {
 	local codename
 	codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-sid}")
-	[ -z "${MEDLEY_MIRROR:-}" ] || echo "$MEDLEY_MIRROR|"
+	if [ -n "${MEDLEY_MIRROR:-}" ]; then
+		echo "$MEDLEY_MIRROR|"
+		return
+	fi
 	# shellcheck disable=SC2016 # apt's fields, not the shell's
-	apt-get indextargets --format '$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(SIGNED_BY)' \
+	apt-get indextargets --no-release-info \
+		--format '$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(SOURCESENTRY)' \
 		'Created-By: Packages' 2>/dev/null |
 		awk -F'|' -v codename="$codename" '
 			$2 != "main" || $5 ~ /^cdrom:/ || $4 ~ /Security/ { next }
 			$1 != codename && $1 !~ /^(stable|oldstable|testing|unstable|sid)$/ { next }
+			seen[$5]++ { next }
 			{ print ($3 == "Debian" || $5 ~ /\/debian\/?$/ ? 0 : 1) "|" $5 "|" $6 }' |
-		sort -s -t'|' -k1,1 -u -k2,3 | cut -d'|' -f2-
+		sort -s -t'|' -k1,1 | cut -d'|' -f2-
 }
 
-# The key file that a mirror is configured with, else that of the debian-archive-keyring package, else nothing:
-# whatever apt trusts. A suite is signed by the keys of the release before it too, so an older machine can
-# check it.
-archive_key() {
-	local file
-	for file in "$1" /usr/share/keyrings/debian-archive-keyring.gpg; do
-		case $file in
-		/*) if [ -r "$file" ]; then echo "$file"; return; fi ;;
+# The key files for a mirror, comma-separated: the one that its source entry (FILE:LINE, or
+# FILE.sources:STANZA) names, and that of the debian-archive-keyring package. Neither there: nothing,
+# which leaves it to the keys that apt trusts for all. A suite is signed by the keys of the release
+# before it too, so an older machine can check it.
+archive_keys() {
+	local file=${1%:*} number=${1##*:} named='' key keys=''
+	case $file in
+	*.sources) named=$(awk -v RS= -v n="$number" 'NR == n' "$file" 2>/dev/null |
+			sed -n 's/^Signed-By:[[:space:]]*//Ip') ;;
+	/*) named=$(sed -n "${number}p" "$file" 2>/dev/null |
+			sed -n 's/.*signed-by=\([^] ]*\).*/\1/Ip') ;;
+	esac
+	for key in ${named//,/ } /usr/share/keyrings/debian-archive-keyring.gpg; do
+		case ,$keys, in
+		*,"$key",*) continue ;;
+		esac
+		case $key in
+		/*) [ ! -r "$key" ] || keys=$keys${keys:+,}$key ;;
 		esac
 	done
+	echo "$keys"
 }
 
 # On top of the machine's own configuration (proxies, credentials, time-outs): directories of our own, an empty
@@ -93,20 +110,20 @@ archive_config() {
 }
 
 archive_open() {
-	local mirror key suite found=
+	local mirror entry keys suite found=''
 	mkdir -p "$work/lists/partial" "$work/archives/partial"
 	: >"$work/status"
 	archive_config >"$work/apt.conf"
-	while IFS='|' read -r mirror key; do
-		key=$(archive_key "$key")
+	while IFS='|' read -r mirror entry; do
+		keys=$(archive_keys "$entry")
 		for suite; do
-			echo "deb [arch=amd64${key:+ signed-by=$key}] $mirror $suite main"
+			echo "deb [arch=amd64${keys:+ signed-by=$keys}] $mirror $suite main"
 		done >"$work/sources.list"
 		found=yes
 		! archive_apt update || return 0
 	done < <(archive_mirrors)
 	[ -n "$found" ] ||
-		die "apt's configuration names no mirror of Debian's main archive; set MEDLEY_MIRROR=URI"
+		die "apt names no mirror of Debian's main archive; set MEDLEY_MIRROR=URI"
 	archive_fail "cannot index $*"
 }
 
@@ -116,7 +133,7 @@ archive_apt() {
 
 # One line for the user: apt's first complaint; the whole of it stays in the log.
 archive_fail() {
-	die "$1: $(grep -m1 -E '^(E|W|Err)' "$work/apt.log" | cut -c1-200) (all of it: $work/apt.log)"
+	die "$1: $(grep -m1 '^[EW]: ' "$work/apt.log" | cut -c1-250) (all of it: $work/apt.log)"
 }
 
 # archive_version PKG [apt options]: the version that would be installed
