@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts and channels of one vGPU: who executes them, over which links.
+ *
+ * The map link is a call with a time limit. An executor whose mapper does not answer, or refuses, is ended before the call fails.
+ *
+ * The control link is never waited for, in neither direction; an executor that does not read it is ended too. What an executor says
+ * counts only for its own context and for channels that were opened in it.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/util.h"
+
+/* ---- executors ---- */
+
+/* Whether an executor is there that can be talked to. */
+static bool ctx_alive(const struct dev_ctx *c)
+{
+	return c->state == DEV_CTX_OPEN && c->control >= 0;
+}
+
+static void drop_links(struct dev_ctx *c)
+{
+	c->control_source = sd_event_source_disable_unref(c->control_source);
+	mdl_close_fd(&c->control);
+	mdl_close_fd(&c->map);
+	c->mem_told = 0;
+}
+
+/* The executor is finished or must be; CTX_LOST will tell the vgpu. */
+static void kill_ctx(struct dev_ctx *c, const char *why, int err)
+{
+	struct mdl_device *d = c->dev;
+
+	if (!ctx_alive(c))
+		return;
+	if (why)
+		mdl_log_limited(&d->exec_log, MDL_LOG_WARN, "context %u: executor %s: %s", c->index,
+				why, strerror(-err));
+	drop_links(c);
+	dev_manager_send_ctx(d, MDL_IPC_CTX_KILL, c->index);
+}
+
+static int control_send(struct dev_ctx *c, const void *msg, int fd)
+{
+	int err = mdl_ipc_send(c->control, msg, &fd, fd >= 0 ? 1 : 0);
+
+	if (err)
+		kill_ctx(c, "does not take messages", err);
+	return err;
+}
+
+/* One request to the mapper and its answer. On failure the caller ends the executor. */
+static int map_call(struct dev_ctx *c, const void *msg, int fd, uint64_t deadline_ns)
+{
+	union dev_message reply;
+	int fds[MDL_IPC_MAX_FDS];
+	size_t nfds;
+	int err;
+
+	while ((err = mdl_ipc_send(c->map, msg, &fd, fd >= 0 ? 1 : 0)) == -EAGAIN) {
+		err = dev_wait_for(c->map, POLLOUT, deadline_ns);
+		if (err)
+			break;
+	}
+	if (err)
+		return err;
+	while ((err = mdl_ipc_recv(c->map, &reply, sizeof(reply), fds, &nfds)) == -EAGAIN) {
+		err = dev_wait_for(c->map, POLLIN, deadline_ns);
+		if (err)
+			break;
+	}
+	if (err)
+		return err;
+	dev_close_fds(fds, nfds);
+	if (reply.hdr.type != MDL_IPC_MAP_DONE)
+		return -EPROTO;
+	if (reply.done.error)
+		return reply.done.error <= 4095 ? -(int)reply.done.error : -EPROTO;
+	return 0;
+}
+
+static int tell_mem(struct dev_ctx *c, uint32_t mem, uint64_t deadline_ns)
+{
+	struct mdl_ipc_mem m = { .hdr = { MDL_IPC_MEM_ADD, sizeof(m) }, .mem = mem };
+	int fd, err;
+
+	if (mem >= MDL_MEM_MAX)
+		return -EINVAL;
+	if (c->mem_told & (1ull << mem))
+		return 0;
+	fd = dev_mem_fd(c->dev, mem);
+	if (fd < 0)
+		return -EINVAL;
+	err = map_call(c, &m, fd, deadline_ns);
+	if (!err)
+		c->mem_told |= 1ull << mem;
+	return err;
+}
+
+static int map_entries(struct dev_ctx *c, const struct mdl_map_entry *entry, size_t count)
+{
+	uint64_t deadline = mdl_now_ns() + DEV_MAP_TIMEOUT_MS * MDL_NS_PER_MS;
+	struct mdl_ipc_map m = { .hdr = { .type = MDL_IPC_MAP } };
+	int err;
+
+	while (count) {
+		size_t n = mdl_min_u64(count, MDL_MAP_BATCH);
+
+		for (size_t i = 0; i < n; i++) {
+			if (entry[i].op != MDL_MAP_MAP)
+				continue;
+			err = tell_mem(c, entry[i].mem, deadline);
+			if (err)
+				return err;
+		}
+		memcpy(m.entry, entry, n * sizeof(*entry));
+		m.count = (uint32_t)n;
+		m.hdr.bytes = (uint32_t)(offsetof(struct mdl_ipc_map, entry) + n * sizeof(*entry));
+		err = map_call(c, &m, -1, deadline);
+		if (err)
+			return err;
+		entry += n;
+		count -= n;
+	}
+	return 0;
+}
+
+/*
+ * Ends an executor that failed us, and waits for its death: only then is nothing mapped in it any more. The vgpu hears of it
+ * later, from the event loop.
+ */
+static void end_ctx(struct dev_ctx *c, const char *why, int err)
+{
+	struct mdl_device *d = c->dev;
+	struct dev_note lost = { .type = MDL_IPC_CTX_LOST, .ctx = c->index, .fds = { -1, -1 } };
+
+	kill_ctx(c, why, err);
+	dev_wait_lost(d, c->index);
+	dev_note_add(d, &lost);
+}
+
+int dev_ctx_map(void *h, uint32_t ctx, const struct mdl_map_entry *entry, size_t count)
+{
+	struct mdl_device *d = h;
+	struct dev_ctx *c = &d->ctx[ctx];
+	int err;
+
+	if (c->state != DEV_CTX_OPEN)
+		return -ENOTCONN;
+	err = c->control < 0 ? -EPIPE : map_entries(c, entry, count);
+	if (err)
+		end_ctx(c, "does not map", err);
+	return err;
+}
+
+void dev_mem_forget(struct mdl_device *d, uint32_t mem)
+{
+	struct mdl_ipc_mem m = { .hdr = { MDL_IPC_MEM_DEL, sizeof(m) }, .mem = mem };
+
+	for (uint32_t i = 0; i < d->contexts; i++) {
+		struct dev_ctx *c = &d->ctx[i];
+		int err;
+
+		if (!ctx_alive(c) || !(c->mem_told & (1ull << mem)))
+			continue;
+		c->mem_told &= ~(1ull << mem);
+		err = map_call(c, &m, -1, mdl_now_ns() + DEV_MAP_TIMEOUT_MS * MDL_NS_PER_MS);
+		if (err)
+			end_ctx(c, "does not give memory back", err);
+	}
+}
+
+/* ---- interrupts ---- */
+
+static int irq_target(const struct dev_irq *irq)
+{
+	return irq->fd >= 0 ? irq->fd : irq->parked;
+}
+
+void dev_irq_announce(struct mdl_device *d, uint32_t vector)
+{
+	struct mdl_ipc_irq_set m = { .hdr = { MDL_IPC_IRQ_SET, sizeof(m) }, .vector = vector };
+
+	for (uint32_t i = 0; i < d->contexts; i++)
+		if (ctx_alive(&d->ctx[i]))
+			control_send(&d->ctx[i], &m, irq_target(&d->irq[vector]));
+}
+
+/* ---- what executors say ---- */
+
+static bool own_channel(const struct dev_ctx *c, uint32_t chan, enum dev_chan_state state)
+{
+	const struct mdl_device *d = c->dev;
+
+	return chan < d->channels && d->chan[chan].ctx == c->index && d->chan[chan].state == state;
+}
+
+static void unmap_user_page(struct dev_ctx *c, uint32_t chan)
+{
+	struct mdl_map_entry e = { .op = MDL_MAP_UNMAP,
+				   .va = MDL_USER_AREA_BASE + chan * 4096ull,
+				   .bytes = 4096 };
+	int err = map_entries(c, &e, 1);
+
+	if (err)
+		end_ctx(c, "does not unmap", err);
+}
+
+static void exec_message(struct dev_ctx *c, union dev_message *m)
+{
+	struct mdl_device *d = c->dev;
+
+	switch (m->hdr.type) {
+	case MDL_IPC_EXEC_READY:
+		return;
+	case MDL_IPC_CHAN_CLOSED:
+		if (!own_channel(c, m->chan.chan, DEV_CHAN_CLOSING))
+			break;
+		d->chan[m->chan.chan].state = DEV_CHAN_OFF;
+		unmap_user_page(c, m->chan.chan);
+		mdl_vgpu_chan_closed(d->vgpu, m->chan.chan);
+		return;
+	case MDL_IPC_CHAN_ERROR:
+		if (own_channel(c, m->fault.chan, DEV_CHAN_CLOSING))
+			return; /* crossed with our CHAN_CLOSE */
+		if (!own_channel(c, m->fault.chan, DEV_CHAN_OPEN))
+			break;
+		m->fault.ctx = (uint16_t)c->index;
+		mdl_vgpu_chan_error(d->vgpu, &m->fault);
+		return;
+	case MDL_IPC_CTX_FAULT:
+		m->fault.ctx = (uint16_t)c->index;
+		if (m->fault.chan != MDL_FAULT_NO_CHANNEL &&
+		    !own_channel(c, m->fault.chan, DEV_CHAN_OPEN))
+			m->fault.chan = MDL_FAULT_NO_CHANNEL;
+		mdl_vgpu_ctx_fault(d->vgpu, &m->fault);
+		return;
+	default:
+		break;
+	}
+	d->exec_faults++;
+	mdl_log_limited(&d->exec_log, MDL_LOG_WARN, "context %u: unexpected %s", c->index,
+			mdl_ipc_name(m->hdr.type));
+}
+
+static int on_control(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct dev_ctx *c = arg;
+
+	for (int i = 0; i < DEV_MESSAGES_A_TURN && ctx_alive(c); i++) {
+		union dev_message m;
+		int fds[MDL_IPC_MAX_FDS];
+		size_t nfds;
+		int err = mdl_ipc_recv(c->control, &m, sizeof(m), fds, &nfds);
+
+		if (err == -EAGAIN)
+			break;
+		if (err) {
+			/* Its end after CTX_FAULT is nothing new; the manager says what happened. */
+			kill_ctx(c, err == -EPIPE ? NULL : "broke the protocol", err);
+			break;
+		}
+		dev_close_fds(fds, nfds);
+		exec_message(c, &m);
+	}
+	return 0;
+}
+
+/* ---- open and close ---- */
+
+static int start_open(struct dev_ctx *c)
+{
+	dev_manager_send_ctx(c->dev, MDL_IPC_CTX_OPEN, c->index);
+	c->state = DEV_CTX_OPENING;
+	return 0;
+}
+
+int dev_ctx_open(void *h, uint32_t ctx)
+{
+	struct mdl_device *d = h;
+	struct dev_ctx *c = &d->ctx[ctx];
+
+	if (c->wanted || c->state == DEV_CTX_OPEN)
+		return -EEXIST;
+	c->wanted = true;
+	/* OPENING: the grant that is still to come will do. CLOSING: opened when that is done. */
+	return c->state == DEV_CTX_FREE ? start_open(c) : 0;
+}
+
+static void forget_channels(struct dev_ctx *c)
+{
+	struct mdl_device *d = c->dev;
+
+	for (uint32_t i = 0; i < d->channels; i++)
+		if (d->chan[i].ctx == c->index)
+			d->chan[i].state = DEV_CHAN_OFF;
+}
+
+static void set_free(struct dev_ctx *c)
+{
+	drop_links(c);
+	forget_channels(c);
+	c->state = DEV_CTX_FREE;
+}
+
+void dev_ctx_close(void *h, uint32_t ctx)
+{
+	struct mdl_device *d = h;
+	struct dev_ctx *c = &d->ctx[ctx];
+
+	c->wanted = false;
+	if (c->state != DEV_CTX_OPEN)
+		return;
+	/* Links gone: CTX_KILL is under way, or CTX_LOST noted already; either way one CTX_LOST is there or comes. */
+	if (c->control >= 0)
+		dev_manager_send_ctx(d, MDL_IPC_CTX_CLOSE, ctx);
+	dev_wait_lost(d, ctx);
+	set_free(c);
+}
+
+static int set_up(struct dev_ctx *c, int fds[2])
+{
+	struct mdl_device *d = c->dev;
+	struct mdl_ipc_exec_setup m = { .hdr = { MDL_IPC_EXEC_SETUP, sizeof(m) },
+					.ctx = c->index,
+					.compute_units = d->compute_units,
+					.epoch_ns = d->epoch_ns };
+	int err;
+
+	c->control = mdl_take_fd(&fds[0]);
+	c->map = mdl_take_fd(&fds[1]);
+	c->mem_told = 0;
+	c->state = DEV_CTX_OPEN;
+	err = sd_event_add_io(d->event, &c->control_source, c->control, EPOLLIN, on_control, c);
+	if (err >= 0)
+		err = control_send(c, &m, -1);
+	for (uint32_t i = 0; !err && i < MDL_HW_MSIX_VECTORS; i++) {
+		struct mdl_ipc_irq_set irq = { .hdr = { MDL_IPC_IRQ_SET, sizeof(irq) },
+					       .vector = i };
+
+		if (irq_target(&d->irq[i]) >= 0)
+			err = control_send(c, &irq, irq_target(&d->irq[i]));
+	}
+	if (err)
+		kill_ctx(c, "could not be set up", err);
+	return err;
+}
+
+void dev_ctx_granted(struct dev_ctx *c, struct dev_note *n)
+{
+	struct mdl_device *d = c->dev;
+
+	if (c->state != DEV_CTX_OPENING || (!n->error && n->fds[1] < 0))
+		dev_manager_failed("breaks the protocol", -EPROTO);
+	c->state = DEV_CTX_FREE;
+	if (n->error) {
+		bool wanted = c->wanted;
+
+		c->wanted = false;
+		if (wanted)
+			mdl_vgpu_ctx_opened(d->vgpu, c->index,
+					    n->error <= 4095 ? -(int)n->error : -EIO);
+	} else if (c->wanted) {
+		/* If it fails the executor is being killed, and CTX_LOST will say so. */
+		set_up(c, n->fds);
+		mdl_vgpu_ctx_opened(d->vgpu, c->index, 0);
+	} else {
+		dev_manager_send_ctx(d, MDL_IPC_CTX_CLOSE, c->index);
+		c->state = DEV_CTX_CLOSING;
+	}
+	dev_close_fds(n->fds, 2);
+}
+
+void dev_ctx_lost(struct dev_ctx *c, uint32_t error)
+{
+	struct mdl_device *d = c->dev;
+
+	if (c->state == DEV_CTX_CLOSING) {
+		c->state = DEV_CTX_FREE;
+		if (c->wanted)
+			start_open(c);
+	} else if (c->state == DEV_CTX_OPEN) {
+		set_free(c);
+		c->wanted = false;
+		mdl_vgpu_ctx_lost(d->vgpu, c->index, error ? error : MDL_ERR_CONTEXT_LOST);
+	}
+	/* else crossed with our CTX_CLOSE, which was answered already */
+}
+
+/* ---- channels ---- */
+
+int dev_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32_t ring_log2,
+		  uint32_t vector)
+{
+	struct mdl_device *d = h;
+	struct dev_chan *ch = &d->chan[chan];
+	struct mdl_map_entry user = {
+		.op = MDL_MAP_MAP,
+		.prot = MDL_MAP_PROT_READ | MDL_MAP_PROT_WRITE,
+		.mem = MDL_MEM_USER,
+		.va = MDL_USER_AREA_BASE + chan * 4096ull,
+		.bytes = 4096,
+		.offset = chan * (uint64_t)MDL_HW_USER_STRIDE,
+	};
+	struct mdl_ipc_chan m = { .hdr = { MDL_IPC_CHAN_OPEN, sizeof(m) },
+				  .chan = chan,
+				  .ring_log2 = ring_log2,
+				  .ring_va = ring_va,
+				  .vector = vector };
+	int err;
+
+	if (ch->state != DEV_CHAN_OFF)
+		return -EBUSY;
+	err = dev_ctx_map(d, ctx, &user, 1);
+	if (err)
+		return err;
+	/* Rings of the time before belong to nobody. */
+	mdl_eventfd_take(ch->doorbell);
+	err = control_send(&d->ctx[ctx], &m, ch->doorbell);
+	if (err)
+		return err;
+	ch->ctx = ctx;
+	ch->state = DEV_CHAN_OPEN;
+	return 0;
+}
+
+int dev_chan_close(void *h, uint32_t ctx, uint32_t chan)
+{
+	struct mdl_device *d = h;
+	struct mdl_ipc_chan m = { .hdr = { MDL_IPC_CHAN_CLOSE, sizeof(m) }, .chan = chan };
+
+	if (!own_channel(&d->ctx[ctx], chan, DEV_CHAN_OPEN))
+		return -EINVAL;
+	if (!ctx_alive(&d->ctx[ctx]))
+		return -EPIPE;
+	d->chan[chan].state = DEV_CHAN_CLOSING;
+	return control_send(&d->ctx[ctx], &m, -1);
+}
+
+void dev_doorbell(void *h, uint32_t ctx, uint32_t chan)
+{
+	struct mdl_device *d = h;
+
+	mdl_eventfd_signal(d->chan[chan].doorbell);
+}
+
+/* ---- life ---- */
+
+int dev_ctx_init(struct mdl_device *d)
+{
+	for (uint32_t i = 0; i < MDL_HW_CTX_MAX; i++)
+		d->ctx[i] = (struct dev_ctx) { .dev = d, .index = i, .control = -1, .map = -1 };
+	for (uint32_t i = 0; i < MDL_HW_CHAN_MAX; i++)
+		d->chan[i].doorbell = -1;
+	for (uint32_t i = 0; i < d->channels; i++) {
+		d->chan[i].doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (d->chan[i].doorbell < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+void dev_ctx_stop(struct mdl_device *d)
+{
+	for (uint32_t i = 0; i < MDL_HW_CTX_MAX; i++)
+		set_free(&d->ctx[i]);
+}
+
+void dev_ctx_fini(struct mdl_device *d)
+{
+	for (uint32_t i = 0; i < MDL_HW_CHAN_MAX; i++)
+		mdl_close_fd(&d->chan[i].doorbell);
+}
