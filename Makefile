@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# The two commands of a fresh machine are here: make demo, make check. Each target sets up what it needs
-# (packages, stock QEMU, guest kernel), configures with Meson once, builds with Ninja, then does its thing.
-# What is fetched is kept under build/ and survives "make clean"; "make distclean" removes all of it.
+# The two commands of a fresh machine are here: make demo, make check. Each target sets up what it
+# needs (packages, stock QEMU, guest kernel), configures with Meson once, builds with Ninja, then
+# does its thing. What is fetched is kept under build/ and survives "make clean"; "make distclean"
+# removes all of it.
 
 B      := build
 PREFIX ?= /usr/local
@@ -11,13 +12,15 @@ CACHES := bin qemu-root guest-kernel cache
 .PHONY: demo check build bench format install clean distclean setup vm
 
 demo: build vm
-	@tools/demo --build $(B) $(if $(IMAGE),--image '$(IMAGE)')
+	@tools/demo --build $(B) $${IMAGE:+--image "$$IMAGE"}
 
 check: build vm
 	@tools/run-tests $(B)
 
 bench: build
-	@for name in kernel aperture copy submit trap context; do $(B)/bench/medley-bench $$name || exit 1; done
+	@for name in kernel aperture copy submit trap context; do \
+		$(B)/bench/medley-bench $$name || exit 1; \
+	done
 
 build: setup
 	@test -f $(B)/build.ninja || meson setup $(B) . --prefix $(PREFIX)
@@ -40,7 +43,7 @@ install: build
 
 clean:
 	@test ! -d $(B) || find $(B) -mindepth 1 -maxdepth 1 $(CACHES:%=! -name %) -exec rm -rf {} +
-	@echo "clean: kept what was fetched (QEMU, guest kernel) under $(B)/; make distclean removes that too"
+	@echo "clean: kept what was fetched (QEMU, guest kernel); make distclean removes that too"
 
 distclean:
 	@rm -rf $(B)

@@ -1,17 +1,18 @@
 # shellcheck shell=bash disable=SC1091
 # SPDX-License-Identifier: MIT
 #
-# A private view of the Debian archive, for tools/fetch-*: packages of other suites are resolved, downloaded
-# and unpacked without touching what is installed or configured on the machine. The mirror, its proxy and the
-# signature key come from apt's own configuration, so no host name stands in this tree; signatures are always
-# checked. MEDLEY_MIRROR=URI names another mirror of the Debian archive.
+# A private view of the Debian archive, for tools/fetch-*: packages of other suites are resolved,
+# downloaded and unpacked without touching what is installed or configured on the machine. The
+# mirror, its proxy and the signature key come from apt's own configuration, so no host name stands
+# in this tree; signatures are always checked. MEDLEY_MIRROR=URI names another mirror of the Debian
+# archive.
 #
 # Sourced by bash scripts, which call, in this order:
 #   cache_init TOOL        set $top, $build and $work, take the lock of TOOL
 #   archive_open SUITE...  index those suites
 #   archive_get ARG...     download packages and all they depend on (ARG as for apt-get install) ...
 #   archive_get_alone PKG  ... or one package alone; $debs is then the list of .deb files
-#   archive_close          drop index and packages (a failed run leaves them for the next one to resume)
+#   archive_close          drop index and packages (a failed run leaves them for the next one)
 
 die() {
 	echo "$tool: $*" >&2
@@ -29,9 +30,9 @@ cache_init() {
 }
 
 # Where the Debian archive may be, as apt has it configured: lines "URI|source entry", the likeliest
-# first. Before a first "apt-get update" apt does not know an archive's origin, and others name their
-# suites alike: hence all that fit are listed, to be tried in turn. A security archive has no other
-# suites, a cdrom neither.
+# first. Before a first "apt-get update" apt does not know an archive's origin, and others name
+# their suites alike: hence all that fit are listed, to be tried in turn. A security archive has no
+# other suites, a cdrom neither.
 archive_mirrors() {
 	local codename
 	codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-sid}")
@@ -52,9 +53,9 @@ archive_mirrors() {
 }
 
 # The key files for a mirror, comma-separated: the one that its source entry (FILE:LINE, or
-# FILE.sources:STANZA) names, and that of the debian-archive-keyring package. Neither there: nothing,
-# which leaves it to the keys that apt trusts for all. A suite is signed by the keys of the release
-# before it too, so an older machine can check it.
+# FILE.sources:STANZA) names, and that of the debian-archive-keyring package. Neither there:
+# nothing, which leaves it to the keys that apt trusts for all. A suite is signed by the keys of the
+# release before it too, so an older machine can check it.
 archive_keys() {
 	local file=${1%:*} number=${1##*:} named='' key keys=''
 	case $file in
@@ -74,9 +75,9 @@ archive_keys() {
 	echo "$keys"
 }
 
-# On top of the machine's own configuration (proxies, credentials, time-outs): directories of our own, an empty
-# list of installed packages, no pins, and none of the hooks that clean the machine's own cache. The sandbox
-# user would not reach a tree below a private home directory.
+# On top of the machine's own configuration (proxies, credentials, time-outs): directories of our
+# own, an empty list of installed packages, no pins, and none of the hooks that clean the machine's
+# own cache. The sandbox user would not reach a tree below a private home directory.
 archive_config() {
 	cat <<-EOF
 	Dir::State "$work";
@@ -128,7 +129,8 @@ archive_open() {
 }
 
 archive_apt() {
-	apt-get -q -c "$work/apt.conf" "$@" </dev/null >"$work/apt.log" 2>&1 && ! grep -q '^[EW]: ' "$work/apt.log"
+	apt-get -q -c "$work/apt.conf" "$@" </dev/null >"$work/apt.log" 2>&1 &&
+		! grep -q '^[EW]: ' "$work/apt.log"
 }
 
 # One line for the user: apt's first complaint; the whole of it stays in the log.

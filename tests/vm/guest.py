@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: MIT
 """Runs one Linux guest in stock QEMU: the driver of the end-to-end tests and of "make demo".
 
-The guest is Debian's kernel (tools/fetch-kernel) with an initramfs (tools/mkinitramfs) on a q35 machine whose
-memory is a shared memfd. It runs one command, given here or built into the initramfs, and powers off. vGPUs
-are vfio-user-pci devices at socket paths. Bytes go in and out through raw virtio-blk disks: input NAME is
-/dev/disk/NAME, padded to whole sectors, and the environment variable NAME_bytes has its true length; output
-NAME is a disk of a given size whose bytes are read back after the guest stopped.
+The guest is Debian's kernel (tools/fetch-kernel) with an initramfs (tools/mkinitramfs) on a q35
+machine whose memory is a shared memfd. It runs one command, given here or built into the initramfs,
+and powers off. vGPUs are vfio-user-pci devices at socket paths. Bytes go in and out through raw
+virtio-blk disks: input NAME is /dev/disk/NAME, padded to whole sectors, and the environment
+variable NAME_bytes has its true length; output NAME is a disk of a given size whose bytes are read
+back after the guest stopped.
 
-KVM is used where it can boot Linux, which is tried once and remembered (some nested hosts have a /dev/kvm that
-cannot); else TCG. What was chosen and why is in Guest.accel and Guest.accel_reason.
+KVM is used where it can boot Linux, which is tried once and remembered (some nested hosts have a
+/dev/kvm that cannot); else TCG. What was chosen and why is in Guest.accel and Guest.accel_reason.
 
-Left out: a guest without an operating system (medley-vm runs those), networks, more than one CPU by default.
-One reader thread a guest owns its logs and wakes whoever waits. A guest never outlives its Guest object, nor
-the process (also when that is killed), and only QEMU processes started here are ever ended.
+Left out: a guest without an operating system (medley-vm runs those), networks, more than one CPU by
+default. One reader thread a guest owns its logs and wakes whoever waits. A guest never outlives its
+Guest object, nor the process (also when that is killed), and only QEMU processes started here are
+ever ended.
 """
 
 import argparse
@@ -73,7 +75,7 @@ def make_initramfs(out, files=(), modules=()):
 
 
 class Guest:
-    """One virtual machine. Use as a context manager: leaving it ends QEMU and removes the temporary files.
+    """One virtual machine. A context manager: leaving it ends QEMU and removes the temporary files.
 
     name        in messages
     initramfs   made by make_initramfs
@@ -176,11 +178,11 @@ class Guest:
     def start(self):
         """Starts QEMU. It ends with the calling thread, so call this from one that stays."""
         if not available():
-            raise GuestError("no QEMU or no guest kernel yet: run tools/fetch-qemu and tools/fetch-kernel")
+            raise GuestError("no QEMU or guest kernel: run tools/fetch-qemu, tools/fetch-kernel")
         try:
             self._process = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                preexec_fn=_die_with_parent)
+                self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, preexec_fn=_die_with_parent)
         except OSError as error:
             raise GuestError(f"cannot run QEMU: {error.strerror}") from None
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -239,7 +241,7 @@ class Guest:
         return self._console.decode("utf-8", "replace").replace("\r", "")
 
     def wait_for(self, pattern, timeout):
-        """Waits until a regular expression matches the console; the match. GuestError if it never will."""
+        """Waits until a regular expression matches the console; the match."""
         regex = re.compile(pattern)
         deadline = time.monotonic() + timeout
         while True:
@@ -263,17 +265,25 @@ class Guest:
             raise self._error(f"still running after {timeout:g} s")
         match = re.search(EXIT, self.console)
         if not match:
-            raise self._error(f"stopped without finishing its command (QEMU's status {self._process.returncode})")
+            status = self._process.returncode
+            raise self._error(f"stopped without finishing its command (QEMU's status {status})")
         return int(match.group(1))
+
+    def command_output(self):
+        """What the console shows of the command: between the two marks of init."""
+        return re.split(EXIT, self.console.partition(UP + "\n")[2], 1)[0]
 
     def _error(self, text):
         """A GuestError that carries what is needed to see why."""
         with self._changed:
             fault = f": {self._fault}" if self._fault else ""
             messages = self._messages.decode("utf-8", "replace").strip().splitlines()[-5:]
-            console = self._text().splitlines()[-15:]
-        lines = [f"guest {self.name} ({self.accel}) {text}{fault}"]
-        lines += [f"  qemu: {line}" for line in messages] + [f"  console: {line}" for line in console]
+            console = self._text().splitlines()
+        panic = [i for i, line in enumerate(console) if "Kernel panic" in line]
+        console = console[max(panic[0] - 5, 0):panic[0] + 15] if panic else console[-15:]
+        lines = [f"{self.name} ({self.accel}) {text}{fault}"]
+        lines += [f"  qemu: {line}" for line in messages]
+        lines += [f"  console: {line}" for line in console]
         return GuestError("\n".join(lines))
 
     def kill(self):
@@ -302,7 +312,7 @@ def _kvm_answer_file():
 
 
 def _kvm_boots():
-    """Whether Linux gets to user space under KVM. A host that can needs about 2 s, so 20 s is no close call."""
+    """Whether Linux gets to user space under KVM. A host that can needs about 2 s of the 20."""
     with tempfile.TemporaryDirectory(prefix="medley-kvm-") as directory:
         initramfs = pathlib.Path(directory) / "initramfs"
         make_initramfs(initramfs)
@@ -348,9 +358,11 @@ def _pair(text):
 
 def _parse(argv):
     parser = argparse.ArgumentParser(
-        description="Runs a command in a Linux guest; exits with its status, 124 on a time-out or a dead guest.")
-    parser.add_argument("--name", default="guest", help="in messages and names of logs")
-    parser.add_argument("--run", help="shell command for the guest (default: /init.d/run of the initramfs)")
+        description="Runs a command in a Linux guest; exits with its status, or 124 when the guest "
+                    "could not run it to its end.")
+    parser.add_argument("--name", default="linux", help="in messages and names of logs")
+    parser.add_argument("--run", metavar="COMMAND",
+                        help="shell command for the guest (default: the initramfs's /init.d/run)")
     parser.add_argument("--file", action="append", default=[], metavar="FILE:DEST",
                         help="put FILE into the initramfs")
     parser.add_argument("--module", action="append", default=[], help="load this kernel module")
@@ -358,14 +370,16 @@ def _parse(argv):
                         help="plug in the vfio-user device served at SOCKET")
     parser.add_argument("--input", action="append", default=[], type=_pair, metavar="NAME=FILE",
                         help="FILE is /dev/disk/NAME of the guest")
-    parser.add_argument("--output", action="append", default=[], type=_pair, metavar="NAME=FILE:BYTES",
+    parser.add_argument("--output", action="append", default=[], type=_pair,
+                        metavar="NAME=FILE:BYTES",
                         help="the first BYTES that the guest writes to /dev/disk/NAME go to FILE")
     parser.add_argument("--memory", type=int, default=512, metavar="MIB")
     parser.add_argument("--append", default="", help="more words for the kernel command line")
     parser.add_argument("--log-dir", help="keep NAME.console and NAME.qemu there")
     parser.add_argument("--timeout", type=float, default=120, metavar="SECONDS")
     parser.add_argument("--accel", choices=("kvm", "tcg"), help="default: kvm where it boots Linux")
-    parser.add_argument("--which-accel", action="store_true", help="print the accelerator and why, and stop")
+    parser.add_argument("--which-accel", action="store_true",
+                        help="print the accelerator and why, and stop")
     return parser.parse_args(argv)
 
 
@@ -377,8 +391,8 @@ def _main(argv):
     with tempfile.TemporaryDirectory(prefix="medley-guest-") as directory:
         initramfs = pathlib.Path(directory) / "initramfs"
         make_initramfs(initramfs, [pair.rpartition(":")[::2] for pair in args.file], args.module)
-        with Guest(args.name, initramfs, args.run, args.device, args.memory, args.append, args.accel,
-                   log_dir=args.log_dir) as guest:
+        with Guest(args.name, initramfs, args.run, args.device, args.memory, args.append,
+                   args.accel, log_dir=args.log_dir) as guest:
             outputs = []
             for name, path in args.input:
                 guest.add_input(name, pathlib.Path(path).read_bytes())
@@ -388,9 +402,10 @@ def _main(argv):
                     raise GuestError(f"--output {name}={value}: want NAME=FILE:BYTES")
                 guest.add_output(name, int(size))
                 outputs.append((name, path))
-            print(f"guest {guest.name}: stock QEMU with {guest.accel} ({guest.accel_reason})", flush=True)
+            print(f"{guest.name}: stock QEMU with {guest.accel} ({guest.accel_reason})",
+                  flush=True)
             status = guest.start().wait(args.timeout)
-            sys.stdout.write(re.sub(r"(?s)^.*?" + UP + "\n", "", re.sub(EXIT + r"(?s:.*)", "", guest.console)))
+            sys.stdout.write(guest.command_output())
             for name, path in outputs:
                 pathlib.Path(path).write_bytes(guest.output(name))
             return status
