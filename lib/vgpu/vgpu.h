@@ -33,9 +33,16 @@ struct mdl_vgpu_host {
 	/* Raise MSI-X vector (0 .. MDL_HW_MSIX_VECTORS - 1). */
 	void (*irq)(void *h, uint32_t vector);
 	uint64_t (*msix_pending)(void *h, uint32_t word);
-	/* Ask for an executor; mdl_vgpu_ctx_opened() follows, never from inside the call. */
+	/*
+	 * Ask for an executor. On success exactly one mdl_vgpu_ctx_opened() (or mdl_vgpu_ctx_lost()) must follow, within bounded
+	 * time and never from inside the call: a guest that has changed its mind sees PENDING until then.
+	 */
 	int (*ctx_open)(void *h, uint32_t ctx);
-	/* End the context's executor, its channels and all its mappings; no mdl_vgpu_ctx_lost() follows. */
+	/*
+	 * End the context's executor, its channels and all its mappings; no mdl_vgpu_ctx_lost() or other event of it follows. Called
+	 * once for each executor that was delivered (also after mdl_vgpu_ctx_fault()), unless it was reported lost. ctx_open for the
+	 * same context may come next. Whoever acknowledges a DMA unmap or a reset to the VMM must know the process to be gone by then.
+	 */
 	void (*ctx_close)(void *h, uint32_t ctx);
 	/*
 	 * (wait) Apply changes to what the context's executor has mapped, in order. When it returns, the changes are in force. On failure
@@ -53,7 +60,13 @@ struct mdl_vgpu_host {
 
 /* ops and h must stay valid for the vgpu's life. Errors: -EINVAL, -ENOMEM. */
 int mdl_vgpu_create(const struct mdl_vgpu_config *config, const struct mdl_vgpu_host *ops, void *h, struct mdl_vgpu **ret_vgpu);
+/* Ends all contexts (ctx_close); executors asked for but not delivered yet are the host's to end. Accepts NULL. */
 void mdl_vgpu_destroy(struct mdl_vgpu *v);
+
+/* Size of a BAR in bytes, a power of two; 0: absent. BAR4 is the channels' user pages rounded up. */
+uint64_t mdl_vgpu_bar_bytes(const struct mdl_vgpu *v, uint32_t bar);
+/* The now_ns at which register TIMESTAMP was 0. */
+uint64_t mdl_vgpu_epoch_ns(const struct mdl_vgpu *v);
 
 /* Guest accesses. offset + count lies inside the region. Never fail: a bad access is a defined result and a counter. */
 void mdl_vgpu_config_read(struct mdl_vgpu *v, uint32_t offset, void *data, uint32_t count);
@@ -65,7 +78,8 @@ void mdl_vgpu_bar0_write(struct mdl_vgpu *v, uint32_t offset, const void *data, 
  * Guest memory comes and goes. host points at the region mapped into this process with the given rights (the caller keeps it mapped
  * until dma_unmap has returned); mem is the index under which mappers know it. Regions without a descriptor are not added: frames in
  * them do not exist for the GPU. Regions never overlap: -EEXIST. dma_unmap removes every mapping that reaches into the range, in all
- * contexts, before it returns; a range that cuts a region removes the whole region.
+ * contexts, before it returns; a range that cuts a region removes the whole region. At most MDL_MEM_MAX - MDL_MEM_RAM_FIRST regions:
+ * -ENOSPC. Not page aligned, empty or wrapping, mem not in [MDL_MEM_RAM_FIRST, MDL_MEM_MAX): -EINVAL.
  */
 int mdl_vgpu_dma_map(struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes, bool write, void *host, uint32_t mem, uint64_t offset);
 void mdl_vgpu_dma_unmap(struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes);
