@@ -205,17 +205,6 @@ static bool own_channel(const struct dev_ctx *c, uint32_t chan, enum dev_chan_st
 	return chan < d->channels && d->chan[chan].ctx == c->index && d->chan[chan].state == state;
 }
 
-static void unmap_user_page(struct dev_ctx *c, uint32_t chan)
-{
-	struct mdl_map_entry e = { .op = MDL_MAP_UNMAP,
-				   .va = MDL_USER_AREA_BASE + chan * 4096ull,
-				   .bytes = 4096 };
-	int err = map_entries(c, &e, 1);
-
-	if (err)
-		end_ctx(c, "does not unmap", err);
-}
-
 static void exec_message(struct dev_ctx *c, union dev_message *m)
 {
 	struct mdl_device *d = c->dev;
@@ -227,7 +216,6 @@ static void exec_message(struct dev_ctx *c, union dev_message *m)
 		if (!own_channel(c, m->chan.chan, DEV_CHAN_CLOSING))
 			break;
 		d->chan[m->chan.chan].state = DEV_CHAN_OFF;
-		unmap_user_page(c, m->chan.chan);
 		mdl_vgpu_chan_closed(d->vgpu, m->chan.chan);
 		return;
 	case MDL_IPC_CHAN_ERROR:
@@ -278,23 +266,16 @@ static int on_control(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 /* ---- open and close ---- */
 
-static int start_open(struct dev_ctx *c)
-{
-	dev_manager_send_ctx(c->dev, MDL_IPC_CTX_OPEN, c->index);
-	c->state = DEV_CTX_OPENING;
-	return 0;
-}
-
 int dev_ctx_open(void *h, uint32_t ctx)
 {
 	struct mdl_device *d = h;
 	struct dev_ctx *c = &d->ctx[ctx];
 
-	if (c->wanted || c->state == DEV_CTX_OPEN)
-		return -EEXIST;
-	c->wanted = true;
-	/* OPENING: the grant that is still to come will do. CLOSING: opened when that is done. */
-	return c->state == DEV_CTX_FREE ? start_open(c) : 0;
+	if (c->state != DEV_CTX_FREE)
+		return -EBUSY;
+	dev_manager_send_ctx(d, MDL_IPC_CTX_OPEN, ctx);
+	c->state = DEV_CTX_OPENING;
+	return 0;
 }
 
 static void forget_channels(struct dev_ctx *c)
@@ -318,7 +299,6 @@ void dev_ctx_close(void *h, uint32_t ctx)
 	struct mdl_device *d = h;
 	struct dev_ctx *c = &d->ctx[ctx];
 
-	c->wanted = false;
 	if (c->state != DEV_CTX_OPEN)
 		return;
 	/* Links gone: CTX_KILL is under way, or CTX_LOST noted already; either way one CTX_LOST is there or comes. */
@@ -334,7 +314,7 @@ static int set_up(struct dev_ctx *c, int fds[2])
 	struct mdl_ipc_exec_setup m = { .hdr = { MDL_IPC_EXEC_SETUP, sizeof(m) },
 					.ctx = c->index,
 					.compute_units = d->compute_units,
-					.epoch_ns = d->epoch_ns };
+					.epoch_ns = mdl_vgpu_epoch_ns(d->vgpu) };
 	int err;
 
 	c->control = mdl_take_fd(&fds[0]);
@@ -362,39 +342,24 @@ void dev_ctx_granted(struct dev_ctx *c, struct dev_note *n)
 
 	if (c->state != DEV_CTX_OPENING || (!n->error && n->fds[1] < 0))
 		dev_manager_failed("breaks the protocol", -EPROTO);
-	c->state = DEV_CTX_FREE;
 	if (n->error) {
-		bool wanted = c->wanted;
-
-		c->wanted = false;
-		if (wanted)
-			mdl_vgpu_ctx_opened(d->vgpu, c->index,
-					    n->error <= 4095 ? -(int)n->error : -EIO);
-	} else if (c->wanted) {
+		c->state = DEV_CTX_FREE;
+		mdl_vgpu_ctx_opened(d->vgpu, c->index, n->error <= 4095 ? -(int)n->error : -EIO);
+	} else {
 		/* If it fails the executor is being killed, and CTX_LOST will say so. */
 		set_up(c, n->fds);
 		mdl_vgpu_ctx_opened(d->vgpu, c->index, 0);
-	} else {
-		dev_manager_send_ctx(d, MDL_IPC_CTX_CLOSE, c->index);
-		c->state = DEV_CTX_CLOSING;
 	}
 	dev_close_fds(n->fds, 2);
 }
 
 void dev_ctx_lost(struct dev_ctx *c, uint32_t error)
 {
-	struct mdl_device *d = c->dev;
-
-	if (c->state == DEV_CTX_CLOSING) {
-		c->state = DEV_CTX_FREE;
-		if (c->wanted)
-			start_open(c);
-	} else if (c->state == DEV_CTX_OPEN) {
-		set_free(c);
-		c->wanted = false;
-		mdl_vgpu_ctx_lost(d->vgpu, c->index, error ? error : MDL_ERR_CONTEXT_LOST);
-	}
-	/* else crossed with our CTX_CLOSE, which was answered already */
+	/* Otherwise crossed with our CTX_CLOSE, which was answered already. */
+	if (c->state != DEV_CTX_OPEN)
+		return;
+	set_free(c);
+	mdl_vgpu_ctx_lost(c->dev->vgpu, c->index, error ? error : MDL_ERR_CONTEXT_LOST);
 }
 
 /* ---- channels ---- */
@@ -404,14 +369,6 @@ int dev_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32
 {
 	struct mdl_device *d = h;
 	struct dev_chan *ch = &d->chan[chan];
-	struct mdl_map_entry user = {
-		.op = MDL_MAP_MAP,
-		.prot = MDL_MAP_PROT_READ | MDL_MAP_PROT_WRITE,
-		.mem = MDL_MEM_USER,
-		.va = MDL_USER_AREA_BASE + chan * 4096ull,
-		.bytes = 4096,
-		.offset = chan * (uint64_t)MDL_HW_USER_STRIDE,
-	};
 	struct mdl_ipc_chan m = { .hdr = { MDL_IPC_CHAN_OPEN, sizeof(m) },
 				  .chan = chan,
 				  .ring_log2 = ring_log2,
@@ -421,9 +378,8 @@ int dev_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32
 
 	if (ch->state != DEV_CHAN_OFF)
 		return -EBUSY;
-	err = dev_ctx_map(d, ctx, &user, 1);
-	if (err)
-		return err;
+	if (!ctx_alive(&d->ctx[ctx]))
+		return -EPIPE;
 	/* Rings of the time before belong to nobody. */
 	mdl_eventfd_take(ch->doorbell);
 	err = control_send(&d->ctx[ctx], &m, ch->doorbell);

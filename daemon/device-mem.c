@@ -45,7 +45,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *uctx)
 			continue;
 		/* All of it: huge pages cannot be replaced piecewise. mmap is a bare system call here. */
 		if (mmap(r->host, r->bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 			 0) == MAP_FAILED)
 			break;
 		bus_shrunk = 1;

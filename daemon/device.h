@@ -5,6 +5,7 @@
  *   device-manager.c the link to medleyd
  *   device-ctx.c     contexts and channels: the links to executors, mapping orders
  *   device-mem.c     the VM's memory: descriptors, mappings, what a shrunken file does
+ *   device-sandbox.c what the process gives up before it listens to anybody
  * One thread runs all of it. Everything that comes from the VMM or from an executor is untrusted; the manager is trusted.
  */
 #ifndef MDL_DAEMON_DEVICE_H
@@ -16,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "hw/medley_hw.h"
 #include "ipc/ipc.h"
 #include "vfio-user/server.h"
@@ -23,10 +25,13 @@
 
 /* Guest memory regions with or without descriptor: room for a vIOMMU's scattered mappings, and a bound on our own memory. */
 #define DEV_DMA_REGIONS_MAX 1024
+/* Doorbells, links, files of memory, two eventfds a vector, and what is in a message under way. */
+#define DEV_FILES_MAX \
+	(MDL_HW_CHAN_MAX + 2 * MDL_HW_CTX_MAX + MDL_MEM_MAX + 4 * MDL_HW_MSIX_VECTORS + 128)
 /* Longest wait for an executor's mapper. Its work takes microseconds; the rest is for a machine that is very busy. */
-#define DEV_MAP_TIMEOUT_MS  2000
+#define DEV_MAP_TIMEOUT_MS 2000
 /* Longest wait for the manager to end an executor. Below QEMU's 5 s limit for a reply. */
-#define DEV_END_TIMEOUT_MS  4500
+#define DEV_END_TIMEOUT_MS 4500
 
 struct mdl_device;
 
@@ -34,14 +39,12 @@ enum dev_ctx_state {
 	DEV_CTX_FREE,
 	DEV_CTX_OPENING, /* CTX_OPEN sent, CTX_GRANTED not come */
 	DEV_CTX_OPEN, /* has an executor, or had: control < 0 once it is known to be finished */
-	DEV_CTX_CLOSING, /* CTX_CLOSE sent, CTX_LOST not come; only for grants that nobody wanted any more */
 };
 
 struct dev_ctx {
 	struct mdl_device *dev;
 	uint32_t index;
 	enum dev_ctx_state state;
-	bool wanted; /* by the vgpu: between its ctx_open and ctx_close */
 	int control, map;
 	sd_event_source *control_source;
 	uint64_t mem_told; /* bit i: the mapper holds memory object i */
@@ -93,7 +96,7 @@ struct mdl_device {
 	struct mdl_vu_device pci;
 	struct mdl_vu_ioeventfd doorbell[MDL_HW_CHAN_MAX];
 	uint32_t channels, contexts, compute_units;
-	uint64_t vram_bytes, user_bytes, epoch_ns;
+	uint64_t vram_bytes, user_bytes;
 	int vram_fd, user_fd, link;
 	void *vram, *user_pages;
 	struct dev_ctx ctx[MDL_HW_CTX_MAX];
@@ -107,6 +110,7 @@ struct mdl_device {
 	size_t num_notes;
 	sd_event_source *note_source; /* deferred: notes wait to be handled */
 	struct mdl_log_limit vmm_log, exec_log;
+	uid_t uid; /* to run as, or MDL_SANDBOX_KEEP_ID */
 	uint64_t exec_faults; /* executors that broke the protocol */
 };
 
@@ -157,6 +161,9 @@ void dev_doorbell(void *h, uint32_t ctx, uint32_t chan);
 void dev_irq_announce(struct mdl_device *d, uint32_t vector);
 /* All mappers drop a memory object whose last region is gone. */
 void dev_mem_forget(struct mdl_device *d, uint32_t mem);
+/* ---- device-sandbox.c ---- */
+int dev_sandbox_enter(uid_t uid);
+
 /* ---- device-mem.c ---- */
 int dev_mem_init(struct mdl_device *d);
 void dev_mem_fini(struct mdl_device *d);

@@ -313,7 +313,6 @@ static int init_vgpu(struct mdl_device *d)
 		.user_pages = d->user_pages,
 	};
 
-	d->epoch_ns = mdl_now_ns();
 	return mdl_vgpu_create(&config, &vgpu_host, d, &d->vgpu);
 }
 
@@ -366,6 +365,9 @@ static int run(struct mdl_device *d)
 	err = init_server(d);
 	if (err < 0)
 		return fail("vfio-user", err);
+	err = dev_sandbox_enter(d->uid);
+	if (err)
+		return fail("sandbox", err);
 	dev_manager_send(d, &ready);
 	err = sd_event_loop(d->event);
 
@@ -394,7 +396,7 @@ static bool parse_count(const char *s, uint32_t max, uint32_t *ret_n)
 static int usage(const char *bad)
 {
 	mdl_log(MDL_LOG_ERROR,
-		"%s; usage: medley-device --name NAME [--uuid UUID] --channels 1..%d --contexts 1..%d "
+		"%s; usage: medley-device [--uid N] --name NAME [--uuid UUID] --channels 1..%d --contexts 1..%d "
 		"--compute-units N; medleyd starts it",
 		bad, MDL_HW_CHAN_MAX, MDL_HW_CTX_MAX);
 	return EXIT_FAILURE;
@@ -404,6 +406,7 @@ int main(int argc, char **argv)
 {
 	static struct mdl_device device;
 	static const struct option options[] = {
+		{ "uid", required_argument, NULL, 'i' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "uuid", required_argument, NULL, 'u' },
 		{ "channels", required_argument, NULL, 'c' },
@@ -416,6 +419,7 @@ int main(int argc, char **argv)
 	int opt;
 
 	mdl_log_init(prefix, MDL_LOG_INFO);
+	d->uid = MDL_SANDBOX_KEEP_ID;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		bool ok = true;
 
@@ -425,6 +429,9 @@ int main(int argc, char **argv)
 			break;
 		case 'u':
 			break; /* for people who look at the process list */
+		case 'i':
+			ok = parse_count(optarg, INT_MAX, &d->uid);
+			break;
 		case 'c':
 			ok = parse_count(optarg, MDL_HW_CHAN_MAX, &d->channels);
 			break;
