@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What medley-vm and a guest program agree on: guest-physical layout, the boot page and the paravirtual ports. Guest-physical and
- * guest-virtual addresses are equal. The guest runs in ring 3 with IOPL 3, interrupts on, at the entry point of its ELF file, with the
+ * guest-virtual addresses are equal. The guest runs in ring 3, interrupts always on, at the entry point of its ELF file, with the
  * stack of the boot page and the boot page's address in rdi.
  *
  * Memory: [0, ram_bytes) is RAM. Its first page is not mapped (null pointers fault), the rest below MDL_MICRO_IMAGE belongs to
@@ -11,8 +11,9 @@
  * Interrupts: the VMM installs handlers that add 1 to the vector's counter in the interrupt page and end the interrupt. Vectors from
  * MDL_MICRO_VECTOR_FIRST belong to the devices' MSI-X vectors, in order.
  *
- * Ports (in and out of any width unless said otherwise; other ports read all-ones and ignore writes):
+ * Ports (in and out of any width unless said otherwise; other ports up to PORT_LAST read all-ones and ignore writes, the rest fault):
  *   CONSOLE  out, also rep outs: bytes for standard output.
+ *   PRINT    out, 32 bits: address of a struct mdl_micro_print: many bytes for standard output in one exit.
  *   EXIT     out, 32 bits: ends the VM with this status (over MDL_MICRO_EXIT_MAX counts as MDL_MICRO_EXIT_MAX).
  *   WAIT     out, 32 bits: address of a struct mdl_micro_wait, 8-byte aligned. Returns when the counter differs from `seen`, when
  *            the time has passed, or for no reason: the guest checks for itself. The VMM compares the counter while the CPU is
@@ -23,7 +24,10 @@
 #ifndef MDL_VMM_MICRO_ABI_H
 #define MDL_VMM_MICRO_ABI_H
 
+#define MDL_MICRO_PORT_FIRST	0x500
+#define MDL_MICRO_PORT_LAST	0x57f
 #define MDL_MICRO_PORT_CONSOLE	0x500
+#define MDL_MICRO_PORT_PRINT	0x504
 #define MDL_MICRO_PORT_EXIT	0x508
 #define MDL_MICRO_PORT_WAIT	0x510
 #define MDL_MICRO_PORT_RANDOM	0x518
@@ -82,6 +86,11 @@ struct mdl_micro_boot {
 	struct mdl_micro_device device[MDL_MICRO_DEVICES];
 };
 _Static_assert(sizeof(struct mdl_micro_boot) <= MDL_MICRO_BOOT_BYTES, "the boot page is one page");
+
+struct mdl_micro_print {
+	uint64_t addr, bytes;		/* anything beyond MDL_MICRO_PRINT_MAX bytes is cut off */
+};
+#define MDL_MICRO_PRINT_MAX	65536
 
 struct mdl_micro_wait {
 	uint32_t vector;		/* 0: the sum of all counters */
