@@ -38,7 +38,9 @@ vm: setup
 format: setup
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
 
+# The prefix of the first configuration may be another one.
 install: build
+	@meson configure $(B) -Dprefix=$(PREFIX)
 	@meson install -C $(B)
 
 clean:
