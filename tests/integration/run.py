@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs one end-to-end case: run.py CASE --program NAME=PATH...; --list names the cases. Exit 0 passed, 1 failed, 77 skipped."""
+import argparse
+import sys
+
+import cases
+from stack import Failure
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case", nargs="?")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--program", action="append", default=[])
+    args = parser.parse_args()
+    if args.list:
+        print(" ".join(cases.CASES))
+        return 0
+    programs = dict(p.split("=", 1) for p in args.program)
+    try:
+        cases.CASES[args.case](programs)
+    except cases.Skip as skip:
+        print(f"SKIP {skip}")
+        return 77
+    except Failure as failure:
+        print(f"FAIL {failure}")
+        return 1
+    print("ok")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
