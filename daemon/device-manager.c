@@ -49,6 +49,9 @@ int dev_wait_for(int fd, short events, uint64_t deadline_ns)
 
 void dev_manager_failed(const char *what, int err)
 {
+	/* medleyd ended: that takes all its devices along and is no fault of theirs. */
+	if (err == -EPIPE)
+		exit(EXIT_SUCCESS);
 	mdl_log(MDL_LOG_ERROR, "manager %s: %s", what, strerror(-err));
 	exit(EXIT_FAILURE);
 }
@@ -136,7 +139,7 @@ void dev_wait_lost(struct mdl_device *d, uint32_t ctx)
 			continue;
 		}
 		if (err)
-			dev_manager_failed("is gone", err);
+			dev_manager_failed("breaks the protocol", err);
 		if (note.type == MDL_IPC_CTX_LOST && note.ctx == ctx)
 			return;
 		dev_note_add(d, &note);
@@ -191,11 +194,8 @@ static int on_manager(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 		if (err == -EAGAIN)
 			break;
-		if (err) {
-			if (err != -EPIPE)
-				dev_manager_failed("breaks the protocol", err);
-			return sd_event_exit(d->event, 0);
-		}
+		if (err)
+			dev_manager_failed("breaks the protocol", err);
 		handle_note(d, &n);
 		handle_notes(d);
 	}

@@ -26,6 +26,7 @@ static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_epoll_pwait2 },
 	{ SYS_poll },
 	{ SYS_ppoll },
+	{ SYS_timerfd_settime },
 	/* VMMs, the manager, executors. */
 	{ SYS_accept4 },
 	{ SYS_recvmsg },

@@ -420,6 +420,7 @@ int main(int argc, char **argv)
 
 	mdl_log_init(prefix, MDL_LOG_INFO);
 	d->uid = MDL_SANDBOX_KEEP_ID;
+	opterr = 0;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		bool ok = true;
 
