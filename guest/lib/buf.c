@@ -150,6 +150,8 @@ int mdl_buf_map(struct mdl_buf *buf, struct mdl_ctx *ctx, uint64_t va, uint32_t 
 	m->va = va == MDL_VA_ANY ? m->block->start : va;
 	r = mdl_ptab_map(ctx, m->va, &buf->mem, flags);
 	if (r < 0) {
+		/* Sets the tables free that were made and cut off again. */
+		mdl_ctx_invalidate(ctx, m->va, buf->mem.bytes);
 		mdl_space_free(&ctx->va, m->block);
 		free(m);
 		return r;
