@@ -314,10 +314,13 @@ int mdl_vm_device_fd(const struct mdl_vm_device *dev)
 	return mdl_vu_client_fd(dev->client);
 }
 
-/* -EPIPE is what the client gives for a connection that is gone; other errors are the device's answer to this access. */
+/*
+ * -EPIPE is what the client gives for a connection that is gone, at the latest for the call after the one that found it so; other
+ * errors are the device's answer to this access.
+ */
 static void note_error(struct mdl_vm_device *dev, int err)
 {
-	if (err == -EPIPE || err == -ECONNRESET || err == -ETIMEDOUT || err == -EPROTO)
+	if (err == -EPIPE)
 		dev->dead = true;
 }
 

@@ -21,6 +21,15 @@ static const int allowed[] = {
 	SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
 };
 
+/* Leak checkers trace the process at its end. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define ALLOW_ALL 1
+#elif defined(__has_feature)
+#define ALLOW_ALL (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define ALLOW_ALL 0
+#endif
+
 int mdl_vm_sandbox_enter(void)
 {
 	scmp_filter_ctx ctx;
@@ -28,6 +37,8 @@ int mdl_vm_sandbox_enter(void)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	if (ALLOW_ALL)
+		return 0;
 	ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	if (!ctx)
 		return -ENOMEM;
