@@ -60,7 +60,7 @@ def _die_with_parent():
 
 def available():
     """Whether QEMU and the guest kernel have been fetched."""
-    return QEMU.exists() and (KERNEL / "version").exists()
+    return QEMU.exists() and (KERNEL / "vmlinux").exists()
 
 
 def make_initramfs(out, files=(), modules=()):
@@ -163,7 +163,7 @@ class Guest:
             "-object", f"memory-backend-memfd,id=ram,size={self._memory_mib}M,share=on",
             "-accel", self.accel, "-cpu", "host" if self.accel == "kvm" else "max,la57=off",
             "-serial", "stdio",
-            "-kernel", KERNEL / "vmlinuz", "-initrd", self._initramfs, "-append", cmdline,
+            "-kernel", KERNEL / "vmlinux", "-initrd", self._initramfs, "-append", cmdline,
         ]
         for name, path, read_only in self._drives:
             blockdev = {"driver": "raw", "node-name": name, "read-only": read_only,
