@@ -159,7 +159,9 @@ static bool step(struct mdl_sched *s)
 	case MDL_SCHED_STOPPING:
 		if (s->now < s->limit)
 			return false;
-		end_hold(s, true);
+		s->actions->expire(s->ctx, e);
+		if (s->holder == e)
+			end_hold(s, true);
 		return true;
 	default:
 		return false;

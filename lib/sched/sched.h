@@ -10,7 +10,7 @@
  *
  *      ASLEEP --wake--> WAITING --[grant]--> HOLDING --[ask]--> ASKED --[stop]--> STOPPING
  *        ^                 ^                    |  |              |                  |
- *        |                 |                 [take] released   released      released, or stop_limit_ns
+ *        |                 |                 [take] released   released      released, or [expire]
  *        +---- sleeping ---+---- awake ---------+--+--------------+------------------+
  *
  * The holder keeps the lease, without any switching, as long as nobody waits. A holder that has become idle loses the lease the
@@ -82,6 +82,8 @@ struct mdl_sched_actions {
 	void (*ask)(void *ctx, struct mdl_sched_entity *e);
 	/* e did not: stop it by force; mdl_sched_released() follows, at once (from inside) or later. */
 	void (*stop)(void *ctx, struct mdl_sched_entity *e);
+	/* The stop was not confirmed within stop_limit_ns: e counts as stopped, and is no longer the holder when this returns. */
+	void (*expire)(void *ctx, struct mdl_sched_entity *e);
 };
 
 /*

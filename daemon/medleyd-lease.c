@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases: carries out the decisions of lib/sched on lease pages (lib/ipc/lease.h) and, where an executor does not obey, on its
+ * process. A scheduling entity is a vGPU: all of its executors get the lease together and must all have given it back before it is
+ * somebody else's.
+ *
+ * Everything in a page is a hint. An executor that lies in it gains nothing: what is not IDLE or NONE counts as running, what runs
+ * is stopped at the end of its turn, and what burns CPU without a lease is kept stopped while it has none (medleyd-account.c).
+ * A killed executor counts as not running from the signal on; SIGKILL, as SIGSTOP, takes effect within microseconds.
+ *
+ * Part of medleyd's one thread.
+ */
+#include "medleyd.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+
+/* A WANT eventfd that signals more often than this is looked at only once a window. */
+#define WANTS_MAX	500
+#define WANTS_WINDOW_NS	(10 * MDL_NS_PER_MS)
+
+/* ---- one executor's page and process ---- */
+
+static uint32_t word(const struct executor *x)
+{
+	return atomic_load(&x->lease->state);
+}
+
+static bool move(struct executor *x, uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong(&x->lease->state, &from, to);
+}
+
+static bool has_work_stopped(const struct executor *x)
+{
+	uint32_t w = word(x);
+
+	return x->stop_sent && w != MDL_LEASE_NONE && w != MDL_LEASE_IDLE;
+}
+
+static bool running(const struct executor *x)
+{
+	uint32_t w = word(x);
+
+	return !x->killed && !x->stopped && w != MDL_LEASE_NONE && w != MDL_LEASE_IDLE;
+}
+
+static bool wants(const struct executor *x)
+{
+	return !x->killed && (x->confined || atomic_load(&x->lease->want) || has_work_stopped(x));
+}
+
+static void cont(struct executor *x)
+{
+	if (!x->stop_sent)
+		return;
+	x->stop_sent = x->stopped = false;
+	process_signal(&x->process, SIGCONT);
+}
+
+static void halt(struct executor *x)
+{
+	if (x->stop_sent)
+		return;
+	x->stop_sent = true;
+	x->stopped = false;
+	process_signal(&x->process, SIGSTOP);
+}
+
+static void give(struct executor *x, bool contended)
+{
+	if (x->killed)
+		return;
+	atomic_store(&x->lease->contended, contended);
+	if (!move(x, MDL_LEASE_NONE, MDL_LEASE_IDLE) && !move(x, MDL_LEASE_YIELD, MDL_LEASE_BUSY) &&
+	    word(x) > MDL_LEASE_YIELD)
+		atomic_store(&x->lease->state, MDL_LEASE_IDLE);	/* nonsense: as good as nothing */
+	cont(x);
+	mdl_eventfd_signal(x->grant_fd);
+}
+
+/* What has no lease and cannot be trusted without one is stopped. */
+static void rest(struct executor *x)
+{
+	if (x->confined && !x->killed)
+		halt(x);
+}
+
+/* ---- one vGPU ---- */
+
+static bool any_running(const struct vgpu *v)
+{
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (running(x))
+			return true;
+	return false;
+}
+
+static bool any_wants(const struct vgpu *v)
+{
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (wants(x))
+			return true;
+	return false;
+}
+
+static bool any_alive(const struct vgpu *v)
+{
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (!x->killed)
+			return true;
+	return false;
+}
+
+bool lease_holding(const struct vgpu *v)
+{
+	return v->entity.state >= MDL_SCHED_HOLDING;
+}
+
+void lease_rearm(struct gpu *g)
+{
+	uint64_t due = mdl_sched_deadline(g->sched);
+
+	if (due == MDL_SCHED_NEVER) {
+		sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
+		return;
+	}
+	sd_event_source_set_time(g->timer, due / 1000 + 1);
+	sd_event_source_set_enabled(g->timer, SD_EVENT_ONESHOT);
+}
+
+/* The lease is back in our hands, all of it. */
+static void end_hold(struct vgpu *v)
+{
+	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
+		move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
+		/* Gave back just as it was stopped: it must go on listening to its guest. */
+		if (x->stop_sent && !has_work_stopped(x) && !x->confined)
+			cont(x);
+		rest(x);
+	}
+	account_end_hold(v, mdl_now_ns());
+}
+
+static void release(struct vgpu *v)
+{
+	end_hold(v);
+	mdl_sched_released(v->gpu->sched, &v->entity, any_wants(v), mdl_now_ns());
+}
+
+/* ---- the scheduler's decisions ---- */
+
+static void on_grant(void *ctx, struct mdl_sched_entity *e)
+{
+	struct vgpu *v = e->owner;
+	bool contended = mdl_sched_waiting(v->gpu->sched) > 0;
+
+	v->gpu->switches++;
+	account_begin_hold(v, mdl_now_ns());
+	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+		give(x, contended);
+	account_wake_audit(v->m);
+}
+
+static bool may_take(const struct vgpu *v, bool over)
+{
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next) {
+		if (running(x))
+			return false;
+		/* Granted and about to start. */
+		if (!over && !x->killed && word(x) == MDL_LEASE_IDLE && atomic_load(&x->lease->want))
+			return false;
+	}
+	return true;
+}
+
+static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awake)
+{
+	struct vgpu *v = e->owner;
+	struct executor *x, *y;
+
+	/* Before the words are looked at: see `contended` in lease.h. */
+	for (x = v->executors; x; x = x->vgpu_next)
+		atomic_store(&x->lease->contended, 1);
+	if (!may_take(v, over))
+		return false;
+	for (x = v->executors; x; x = x->vgpu_next) {
+		if (move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE) || word(x) == MDL_LEASE_NONE || x->killed)
+			continue;
+		/* It has just begun. The others get back what we took. */
+		for (y = v->executors; y != x; y = y->vgpu_next)
+			give(y, true);
+		return false;
+	}
+	end_hold(v);
+	*ret_awake = any_wants(v);
+	return true;
+}
+
+static void on_ask(void *ctx, struct mdl_sched_entity *e)
+{
+	struct vgpu *v = e->owner;
+
+	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (!move(x, MDL_LEASE_BUSY, MDL_LEASE_YIELD))
+			move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
+	if (!any_running(v))
+		release(v);
+}
+
+static void on_stop(void *ctx, struct mdl_sched_entity *e)
+{
+	struct vgpu *v = e->owner;
+
+	v->preemptions++;
+	v->preempted = true;
+	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (running(x))
+			halt(x);
+	lease_confirm_stops(v->gpu);
+}
+
+/* It sleeps in the kernel, uninterruptibly; it will stop before it comes back from there. */
+static void on_expire(void *ctx, struct mdl_sched_entity *e)
+{
+	end_hold(e->owner);
+}
+
+static const struct mdl_sched_actions actions = {
+	.grant = on_grant,
+	.take = on_take,
+	.ask = on_ask,
+	.stop = on_stop,
+	.expire = on_expire,
+};
+
+void lease_confirm_stops(struct gpu *g)
+{
+	struct mdl_sched_entity *e = mdl_sched_holder(g->sched);
+	struct vgpu *v = e ? e->owner : NULL;
+
+	if (!v || e->state != MDL_SCHED_STOPPING)
+		return;
+	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
+		siginfo_t info = { 0 };
+
+		if (!x->stop_sent || x->stopped || x->killed)
+			continue;
+		/* Only stops are asked for: an end is left to be reaped by its pidfd. */
+		if (waitid(P_PID, (id_t)x->process.pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid)
+			x->stopped = true;
+	}
+	if (!any_running(v)) {
+		release(v);
+		lease_rearm(g);
+	}
+}
+
+/* ---- what executors say ---- */
+
+void lease_update(struct vgpu *v)
+{
+	struct mdl_sched *s = v->gpu->sched;
+	uint64_t now = mdl_now_ns();
+
+	switch (v->entity.state) {
+	case MDL_SCHED_ASLEEP:
+		if (any_wants(v))
+			mdl_sched_wake(s, &v->entity, now);
+		break;
+	case MDL_SCHED_WAITING:
+		if (!any_wants(v))
+			mdl_sched_sleep(s, &v->entity, now);
+		break;
+	case MDL_SCHED_HOLDING:
+		if (!any_alive(v)) {
+			release(v);
+			break;
+		}
+		for (struct executor *x = v->executors; x; x = x->vgpu_next) {
+			atomic_store(&x->lease->contended, mdl_sched_waiting(s) > 0);
+			if (wants(x) && word(x) == MDL_LEASE_NONE)
+				give(x, mdl_sched_waiting(s) > 0);
+		}
+		if (any_wants(v) || any_running(v))
+			mdl_sched_wake(s, &v->entity, now);
+		else
+			mdl_sched_sleep(s, &v->entity, now);
+		break;
+	case MDL_SCHED_ASKED:
+	case MDL_SCHED_STOPPING:
+		if (!any_running(v))
+			release(v);
+		break;
+	default:
+		break;
+	}
+	lease_rearm(v->gpu);
+}
+
+static int on_want_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct executor *x = arg;
+
+	x->want_timer = sd_event_source_disable_unref(x->want_timer);
+	sd_event_source_set_enabled(x->want_source, SD_EVENT_ON);
+	return 0;
+}
+
+static int on_want(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct executor *x = arg;
+	uint64_t now = mdl_now_ns();
+
+	mdl_eventfd_take(x->want_fd);
+	if (now - x->want_window_ns > WANTS_WINDOW_NS) {
+		x->want_window_ns = now;
+		x->wants = 0;
+	}
+	if (++x->wants > WANTS_MAX &&
+	    sd_event_add_time_relative(x->m->event, &x->want_timer, CLOCK_MONOTONIC, WANTS_WINDOW_NS / 1000, 1000,
+				       on_want_timer, x) >= 0)
+		sd_event_source_set_enabled(x->want_source, SD_EVENT_OFF);
+	if (!x->killed)
+		lease_update(x->vgpu);
+	return 0;
+}
+
+void lease_join(struct executor *x)
+{
+	int err = sd_event_add_io(x->m->event, &x->want_source, x->want_fd, EPOLLIN, on_want, x);
+
+	if (err < 0) {
+		/* Without its wishes it is useless: it ends, and the device is told. */
+		executor_kill(x);
+		return;
+	}
+	sd_event_source_set_priority(x->want_source, PRIORITY_LEASE);
+	account_admit(x);
+	lease_update(x->vgpu);
+}
+
+void lease_leave(struct executor *x)
+{
+	x->want_source = sd_event_source_disable_unref(x->want_source);
+	x->want_timer = sd_event_source_disable_unref(x->want_timer);
+	if (x->vgpu->entity.state != MDL_SCHED_DETACHED)
+		lease_update(x->vgpu);
+}
+
+void lease_confine(struct executor *x, bool confined)
+{
+	x->confined = confined;
+	if (lease_holding(x->vgpu))
+		return;
+	if (confined)
+		halt(x);
+	else if (!has_work_stopped(x))
+		cont(x);
+	lease_update(x->vgpu);
+}
+
+/* ---- one GPU ---- */
+
+static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct gpu *g = arg;
+
+	mdl_sched_run(g->sched, mdl_now_ns());
+	lease_rearm(g);
+	return 0;
+}
+
+int lease_attach(struct vgpu *v)
+{
+	v->entity.owner = v;
+	return mdl_sched_attach(v->gpu->sched, &v->entity, mdl_now_ns());
+}
+
+/* All of its executors are gone. */
+void lease_detach(struct vgpu *v)
+{
+	if (v->entity.state == MDL_SCHED_DETACHED)
+		return;
+	if (lease_holding(v))
+		account_end_hold(v, mdl_now_ns());
+	mdl_sched_detach(v->gpu->sched, &v->entity, mdl_now_ns());
+	lease_rearm(v->gpu);
+}
+
+int gpu_create(struct manager *m, struct mdl_pgpu *pgpu, struct gpu **ret_gpu)
+{
+	struct gpu *g = calloc(1, sizeof(*g));
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	g->m = m;
+	g->pgpu = pgpu;
+	err = mdl_sched_create(m->opt.policy, &m->opt.sched, &actions, g, mdl_now_ns(), &g->sched);
+	if (!err) {
+		/* Accuracy 1: sd-event takes 0 for its default, a quarter of a second. */
+		err = sd_event_add_time(m->event, &g->timer, CLOCK_MONOTONIC, 0, 1, on_timer, g);
+		err = err > 0 ? 0 : err;
+	}
+	if (err) {
+		gpu_destroy(g);
+		return err;
+	}
+	sd_event_source_set_priority(g->timer, PRIORITY_LEASE);
+	sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
+	pgpu->owner = g;
+	*ret_gpu = g;
+	return 0;
+}
+
+void gpu_destroy(struct gpu *g)
+{
+	if (!g)
+		return;
+	g->timer = sd_event_source_disable_unref(g->timer);
+	mdl_sched_destroy(g->sched);
+	free(g);
+}

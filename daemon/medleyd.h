@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * medleyd, inside: the manager of one machine's GPUs. Its parts:
+ *   medleyd.c           arguments, event loop, start and end
+ *   medleyd-rundir.c    the runtime directory: lock, sockets, what a dead medleyd left
+ *   medleyd-process.c   children: start, notice their end, reap
+ *   medleyd-vgpu.c      a vGPU's life: its device process, the link to it
+ *   medleyd-executor.c  executors: the warm pool, handing them to contexts
+ *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
+ *   medleyd-account.c   who used the GPU how long; executors that lie
+ *   medleyd-trace.c     the ring of recent lease intervals
+ *   medleyd-api.c       API connections: lines in, lines out
+ *   medleyd-methods.c   what the API can do
+ * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are untrusted. Nothing here ever
+ * looks into guest memory.
+ */
+#ifndef MDL_DAEMON_MEDLEYD_H
+#define MDL_DAEMON_MEDLEYD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "hw/medley_hw.h"
+#include "ipc/ipc.h"
+#include "ipc/lease.h"
+#include "mdev/mdev.h"
+#include "sched/sched.h"
+
+/* What must not wait goes first: taking and granting the GPU, then ends of processes, links, and the API last. */
+#define PRIORITY_LEASE	(-100)
+#define PRIORITY_CHILD	(-50)
+#define PRIORITY_LINK	0
+#define PRIORITY_API	50
+#define PRIORITY_POOL	100
+
+#define EXECUTORS_MAX		512	/* of all vGPUs together; each costs a process with an OpenCL runtime */
+#define SHARE_SAMPLES		16	/* of gpu_time, one each audit: a little more than a second */
+
+struct manager;
+
+struct options {
+	char *runtime_dir, *libexec_dir;
+	uint64_t vram_bytes;
+	uint32_t channels, compute_units, pool;
+	struct mdl_sched_params sched;
+	const struct mdl_sched_policy *policy;
+	uid_t uid_base;
+	mode_t socket_mode;
+	uid_t socket_uid;
+	gid_t socket_gid;
+};
+
+/* ---- medleyd-process.c ---- */
+struct process {
+	struct manager *m;
+	pid_t pid;			/* 0: none */
+	int pidfd;
+	sd_event_source *source;
+	void (*ended)(struct process *p, int status);	/* reaped; status as of wait(2) */
+};
+
+/* fds become 3, 4, ... in the child and stay the caller's. -errno. */
+int process_start(struct process *p, struct manager *m, const char *program, const char *const *args, const int *fds,
+		  size_t nfds, void (*ended)(struct process *p, int status));
+void process_signal(struct process *p, int sig);
+/* Kills it and waits until it is gone; `ended` is not called. For the end of medleyd. */
+void process_end_now(struct process *p);
+void process_describe_end(int status, char *text, size_t bytes);
+
+/* ---- medleyd-executor.c, medleyd-lease.c ---- */
+struct executor {
+	struct executor *prev, *next;		/* in manager.executors */
+	struct executor *vgpu_next;		/* in vgpu.executors */
+	struct manager *m;
+	struct process process;
+	struct mdl_lease *lease;
+	int control, map;			/* the device's ends, until they are handed over */
+	int grant_fd, want_fd;
+	sd_event_source *ready_source, *want_source, *want_timer;
+	uint64_t started_ns;
+	bool warm;
+	bool expected;				/* its end was asked for: no reason for a log line */
+	bool killed;
+	struct vgpu *vgpu;			/* NULL: in the pool, or finished with */
+	uint32_t ctx;
+
+	bool stop_sent;				/* SIGSTOP sent and not continued since */
+	bool stopped;				/* and the process has stopped */
+	bool confined;				/* burns without lease: stopped whenever it has none */
+	uint64_t confined_until_ns, confine_ns;
+	uint64_t want_window_ns;		/* flood limit of the WANT eventfd */
+	uint32_t wants;
+
+	uint64_t cpu_ns;			/* process CPU clock at the last look */
+	uint64_t claim_ns;			/* busy time by the page at the last look */
+	uint64_t cpu_unleased_ns;		/* CPU time without a lease since the last audit */
+	int64_t burn_ns;			/* CPU time that it may yet use without a lease */
+	uint64_t commands, kernels, compile_ns;	/* by the page, never decreasing */
+};
+
+int executor_pool_start(struct manager *m);
+void executor_pool_stop(struct manager *m);
+void executor_pool_fill(struct manager *m);
+/* Serves vGPUs that wait for an executor as far as there are warm ones. */
+void executor_serve(struct manager *m);
+/* Finished with: killed; when it is dead its device is told CTX_LOST. */
+void executor_kill(struct executor *x);
+void executor_free(struct executor *x);
+
+/* ---- medleyd-vgpu.c ---- */
+struct vgpu {
+	struct manager *m;
+	struct mdl_instance *inst;
+	struct gpu *gpu;
+	struct mdl_sched_entity entity;
+	struct process device;
+	int link, listen_fd;
+	sd_event_source *link_source, *restart_timer, *open_timer;
+	struct executor *executors;
+	uint64_t open_wanted;			/* bit per context: asked for an executor */
+	uint64_t open_tat_ns;			/* pace of executors handed out, see executor_serve() */
+	char socket_path[160];
+	uint32_t vmm_pid;
+	uint64_t created_ns, device_started_ns;
+	uint32_t quick_deaths;
+	bool removing;
+	uint64_t remove_client;			/* who waits for the removal */
+	json_t *remove_id;
+	struct mdl_log_limit fault_log, lost_log, protocol_log;
+
+	/* Accounts; those of executors that are gone included. */
+	uint64_t gpu_time_ns, commands, kernels, compile_ns;
+	uint64_t preemptions, faults, contexts_opened, executors_lost, device_restarts;
+	uint64_t lies, confinements;		/* claims less than its CPU time; works without lease */
+	uint64_t uncharged_ns;			/* used, and the policy not told yet */
+	uint64_t window_ns;			/* while holding: since when time is not accounted yet */
+	uint64_t run_start_ns;			/* open interval of the trace; 0: none */
+	bool preempted;				/* this hold ended by a stop */
+	struct { uint64_t at_ns, gpu_time_ns; } sample[SHARE_SAMPLES];
+	uint32_t samples;
+};
+
+/* why: one line for the user. */
+int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why, size_t why_bytes, struct vgpu **ret_v);
+/* Ends its processes; vgpu_settle_removal() frees it when the last is gone. */
+void vgpu_remove(struct vgpu *v);
+void vgpu_settle_removal(struct vgpu *v);
+void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds, size_t nfds);
+void vgpu_destroy_now(struct vgpu *v);
+
+/* ---- medleyd-lease.c ---- */
+struct gpu {
+	struct manager *m;
+	struct mdl_pgpu *pgpu;
+	struct mdl_sched *sched;
+	sd_event_source *timer;
+	uint64_t idle_since_ns;
+	uint64_t switches;
+};
+
+int gpu_create(struct manager *m, struct mdl_pgpu *pgpu, struct gpu **ret_gpu);
+void gpu_destroy(struct gpu *g);
+int lease_attach(struct vgpu *v);
+void lease_detach(struct vgpu *v);
+/* An executor joined the vGPU, or is about to leave it. */
+void lease_join(struct executor *x);
+void lease_leave(struct executor *x);
+/* Looks at the vGPU's pages and tells the scheduler what has changed. */
+void lease_update(struct vgpu *v);
+/* A child has stopped. */
+void lease_confirm_stops(struct gpu *g);
+/* After anything that may have changed when the scheduler wants to be called. */
+void lease_rearm(struct gpu *g);
+void lease_confine(struct executor *x, bool confined);
+bool lease_holding(const struct vgpu *v);
+
+/* ---- medleyd-account.c ---- */
+int account_start(struct manager *m);
+void account_stop(struct manager *m);
+/* Brings the accounts of a vGPU up to date; held: its lease time since the last call counts. */
+void account_update(struct vgpu *v, uint64_t now);
+void account_admit(struct executor *x);
+void account_begin_hold(struct vgpu *v, uint64_t now);
+/* Writes an open interval to the trace and begins a new one. */
+void account_flush(struct vgpu *v, uint64_t now);
+void account_end_hold(struct vgpu *v, uint64_t now);
+void account_retire(struct executor *x);
+void account_wake_audit(struct manager *m);
+/* Share of its GPU in the last second, 0 to 1. */
+double account_share(struct vgpu *v, uint64_t now);
+
+/* ---- medleyd-trace.c ---- */
+#define TRACE_INTERVALS	(1u << 17)
+enum trace_kind { TRACE_RUN, TRACE_PREEMPTED };
+struct trace;
+int trace_create(struct trace **ret_trace);
+void trace_destroy(struct trace *t);
+void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns, enum trace_kind kind);
+/* Intervals from sequence number `since`, at most max, as a JSON array. *ret_next: where to go on; *ret_dropped: overwritten. */
+json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next, uint64_t *ret_dropped);
+
+/* ---- medleyd-api.c, medleyd-methods.c ---- */
+struct api;
+struct api_client;
+int api_start(struct manager *m, int listen_fd);
+void api_stop(struct manager *m);
+/* To all that subscribed. Takes over `event`. */
+void api_event(struct manager *m, const char *what, struct vgpu *v, json_t *extra);
+/* A late answer to a request: id is taken over. Dropped when the client is gone. */
+void api_reply_later(struct manager *m, uint64_t client, json_t *id, json_t *result);
+void api_subscribe(struct api_client *c);
+uint64_t api_client_number(const struct api_client *c);
+
+struct method_call {
+	struct manager *m;
+	struct api_client *client;
+	json_t *id, *params;
+	const char *code;		/* error code, when the method returned NULL and is not answered later */
+	char message[512];
+	bool later;			/* answered by api_reply_later() */
+};
+/* Returns the result, or NULL with code and message set, or NULL with later set. */
+json_t *method_run(struct method_call *call, const char *method);
+
+/* ---- medleyd-rundir.c ---- */
+struct rundir {
+	int lock_fd;
+	char path[108];
+	char api_path[108];
+};
+/* Claims the directory; on failure `why` says what is wrong. */
+int rundir_claim(struct rundir *r, const char *path, char *why, size_t why_bytes);
+void rundir_release(struct rundir *r);
+/* A listening stream socket; -errno. */
+int rundir_listen(const char *path, mode_t mode, uid_t uid, gid_t gid);
+
+/* ---- medleyd.c ---- */
+struct manager {
+	sd_event *event;
+	struct options opt;
+	struct rundir rundir;
+	struct mdl_mdev *mdev;
+	struct gpu *gpu[MDL_MDEV_PGPUS_MAX];
+	struct executor executors;		/* list head: all, with or without vGPU */
+	uint32_t num_executors;
+	uint32_t pool_deaths;			/* in a row, before they were warm */
+	uint64_t pool_last_ns;			/* when the last one was started */
+	sd_event_source *pool_timer;
+	struct mdl_log_limit pool_log;
+	struct vgpu *serve_next;		/* whose turn it is to get an executor */
+	uint32_t uid_next;
+	bool isolate;				/* namespaces for children: false once the kernel refused */
+	bool privileged;
+	bool stopping;
+	sd_event_source *audit;
+	uint64_t audit_ns, audit_quiet;
+	struct trace *trace;
+	struct api *api;
+	uint64_t started_ns;
+};
+
+#endif
