@@ -42,6 +42,7 @@ struct mock_page {
 struct mock_ctx {
 	bool opening, alive, doomed;	/* doomed: ctx_map failed, ctx_lost is owed */
 	uint32_t user_mapped, chan_open, chan_closing;	/* bit for each channel */
+	bool used;			/* exec is not all zero */
 	struct mock_page *exec;		/* what the executor has mapped */
 	struct mock_page *model;	/* what it should have */
 };
@@ -58,6 +59,7 @@ struct mock {
 	struct mdl_ipc_fault last_note;
 	uint64_t pending;		/* what msix_pending says */
 	bool count_only;		/* map entries are checked and counted, not modelled */
+	bool loose;			/* pages outside the model are checked but not modelled; limits are not predicted */
 	bool unmap_after_map;		/* an unmap came after a map since this was cleared */
 	bool map_seen;
 	int fail_open, fail_map, fail_chan_open, fail_chan_close;	/* the call that comes n-th from now fails */
@@ -103,6 +105,8 @@ void mock_open_ctx(struct mock *m, uint32_t ctx);
 void mock_invalidate(struct mock *m, uint32_t ctx, uint64_t va, uint64_t bytes);
 /* The host answers everything it owes: opens succeed, closes are confirmed, doomed contexts are lost. */
 void mock_settle(struct mock *m);
+/* Everything mapped belongs to the VM at this moment, with these rights. Needs no model. */
+void mock_check_owned(struct mock *m);
 /* Executors have mapped exactly what the model says. */
 void mock_compare(struct mock *m);
 /* Forgets the model of contexts that have no executor. */
