@@ -352,7 +352,7 @@ void mock_unmap(struct mock *m, uint64_t gpa, uint64_t bytes)
 			continue;
 		m->region[r] = false;
 		for (uint32_t c = 0; c < MOCK_CTXS; c++)
-			for (long i = 0; i < MOCK_PAGES; i++) {
+			for (long i = 0; m->ctx[c].modelled && i < MOCK_PAGES; i++) {
 				struct mock_page *p = &m->ctx[c].model[i];
 
 				if (p->prot && p->mem != MDL_MEM_VRAM &&
@@ -461,11 +461,12 @@ static enum naive naive_leaf(const struct mock *m, uint64_t e, uint64_t skip, ui
 }
 
 static enum naive naive_walk(const struct mock *m, uint64_t root, uint64_t va,
-			     struct mock_page *ret_page, uint64_t *ret_bad)
+			     struct mock_page *ret_page, uint64_t *ret_bad, uint64_t *ret_span)
 {
 	uint64_t e = root, span = 1ull << 48;
 
 	*ret_bad = 0;
+	*ret_span = span;
 	if (!(e & MDL_PTE_VALID))
 		return ABSENT;
 	for (int level = 1; level <= 4; level++) {
@@ -481,7 +482,7 @@ static enum naive naive_walk(const struct mock *m, uint64_t root, uint64_t va,
 				return BAD;
 			table = (const uint64_t *)(m->vram + (e & MDL_PTE_FRAME));
 		}
-		span /= 512;
+		*ret_span = span /= 512;
 		e = table[va / span % 512];
 		*ret_bad = va / span * span;
 		if (!(e & MDL_PTE_VALID))
@@ -501,16 +502,17 @@ static enum naive naive_walk(const struct mock *m, uint64_t root, uint64_t va,
 /* Updates the model's pages in [start, end). Returns whether something was bad, and where first. */
 static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t end, uint64_t *ret_bad)
 {
-	uint64_t root = mock_read(m, mock_ctx_reg(ctx, PT_ROOT), 8), at;
+	uint64_t root = mock_read(m, mock_ctx_reg(ctx, PT_ROOT), 8), at, span;
 	bool bad = false;
 
+	m->ctx[ctx].modelled = true;
 	for (long i = 0; i < MOCK_PAGES; i++) {
 		uint64_t va = page_va(i);
 		struct mock_page p = { 0 };
 
 		if (va < start || va >= end)
 			continue;
-		switch (naive_walk(m, root, va, &p, &at)) {
+		switch (naive_walk(m, root, va, &p, &at, &span)) {
 		case MAPPED:
 			m->ctx[ctx].model[i] = p;
 			break;
@@ -521,6 +523,11 @@ static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t 
 			/* fallthrough */
 		case ABSENT:
 			m->ctx[ctx].model[i] = (struct mock_page){ 0 };
+			/* Nothing in all of these 2 MiB: the one short cut, for the fuzzer's sake. */
+			if (!bad && span >= MDL_HUGE_BYTES && i % MDL_PT_ENTRIES == 0 && end - va >= MDL_HUGE_BYTES) {
+				memset(&m->ctx[ctx].model[i], 0, MDL_PT_ENTRIES * sizeof(p));
+				i += MDL_PT_ENTRIES - 1;
+			}
 			break;
 		}
 	}
@@ -647,7 +654,7 @@ void mock_settle(struct mock *m)
 void mock_check_owned(struct mock *m)
 {
 	for (uint32_t c = 0; c < MOCK_CTXS; c++)
-		for (long i = 0; i < MOCK_PAGES; i++) {
+		for (long i = 0; m->ctx[c].used && i < MOCK_PAGES; i++) {
 			const struct mock_page *p = &m->ctx[c].exec[i];
 
 			if (p->prot)
@@ -660,7 +667,7 @@ void mock_check_owned(struct mock *m)
 void mock_compare(struct mock *m)
 {
 	for (uint32_t c = 0; c < MOCK_CTXS; c++)
-		for (long i = 0; i < MOCK_PAGES; i++) {
+		for (long i = 0; (m->ctx[c].used || m->ctx[c].modelled) && i < MOCK_PAGES; i++) {
 			const struct mock_page *e = &m->ctx[c].exec[i], *want = &m->ctx[c].model[i];
 
 			MOCK_CHECK(e->prot == want->prot);
@@ -670,7 +677,10 @@ void mock_compare(struct mock *m)
 
 void mock_sync_dead(struct mock *m)
 {
-	for (uint32_t i = 0; i < MOCK_CTXS; i++)
-		if (!m->ctx[i].alive)
+	for (uint32_t i = 0; i < MOCK_CTXS; i++) {
+		if (!m->ctx[i].alive && m->ctx[i].modelled) {
 			memset(m->ctx[i].model, 0, MOCK_PAGES * sizeof(struct mock_page));
+			m->ctx[i].modelled = false;
+		}
+	}
 }

@@ -42,7 +42,7 @@ struct mock_page {
 struct mock_ctx {
 	bool opening, alive, doomed;	/* doomed: ctx_map failed, ctx_lost is owed */
 	uint32_t user_mapped, chan_open, chan_closing;	/* bit for each channel */
-	bool used;			/* exec is not all zero */
+	bool used, modelled;		/* exec, model may be other than all zero */
 	struct mock_page *exec;		/* what the executor has mapped */
 	struct mock_page *model;	/* what it should have */
 };
