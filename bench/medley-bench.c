@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * medley-bench NAME [--json] [--repetitions N]: measures one part of Medley in a KVM guest (without KVM: in a process on the vGPU's socket)
+ * and the native counterpart on the host. The two take turns in one run: the guest is stopped while the native side works, so
+ * neither disturbs the other and both see the same machine.
+ *
+ * Two processes: the measuring one, and a parent that only cleans up, however the other ends.
+ */
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "bench-commit.h"
+#include "native.h"
+#include "stack.h"
+#include "work.h"
+
+#define SERIES_MAX 8
+#define KEY_MAX	   32
+
+struct samples {
+	uint64_t *value;
+	size_t count;
+};
+
+struct series { /* one key of the guest's, with what stands beside it */
+	char key[KEY_MAX];
+	struct samples guest, native;
+	unsigned int repetitions;
+};
+
+struct run {
+	const char *name;
+	int repetitions;
+	struct stack stack;
+	struct native *native;
+	struct series series[SERIES_MAX];
+	size_t num_series;
+	uint64_t resumed_ns; /* when the guest was last let go on */
+};
+
+static const struct {
+	const char *name, *type;
+	int repetitions;
+} benchmarks[] = {
+	{ "kernel", "share-512m", 15 }, { "aperture", "share-256m", 30 },
+	{ "copy", "share-512m", 30 },	{ "submit", "share-256m", 15 },
+	{ "trap", "share-256m", 10 },	{ "context", "share-256m", 20 },
+};
+
+/* ---- measuring ---- */
+
+static void add_samples(struct samples *s, const uint64_t *value, size_t count)
+{
+	s->value = realloc(s->value, (s->count + count) * sizeof(*value));
+	if (!s->value)
+		abort();
+	memcpy(s->value + s->count, value, count * sizeof(*value));
+	s->count += count;
+}
+
+static struct series *find_series(struct run *r, const char *key)
+{
+	for (size_t i = 0; i < r->num_series; i++)
+		if (!strcmp(r->series[i].key, key))
+			return &r->series[i];
+	if (r->num_series == SERIES_MAX)
+		abort();
+	snprintf(r->series[r->num_series].key, KEY_MAX, "%s", key);
+	return &r->series[r->num_series++];
+}
+
+/* A line "rep ...": the guest idles now. */
+static bool on_repetition(struct run *r, char *line)
+{
+	uint64_t guest[BENCH_SAMPLES_MAX], native[BENCH_SAMPLES_MAX], start;
+	unsigned int count, n;
+	char key[KEY_MAX], *at;
+	struct series *s;
+	int used;
+
+	if (sscanf(line, "rep %31s %" SCNu64 " %u%n", key, &start, &count, &used) != 3 ||
+	    count > BENCH_SAMPLES_MAX)
+		return false;
+	at = line + used;
+	for (unsigned int i = 0; i < count; i++)
+		guest[i] = strtoull(at, &at, 10);
+	if (!stack_pause(&r->stack))
+		return false;
+	n = native_turn(r->native, key, native);
+	/* A guest that was stopped only after it had begun again has measured our turn: that one does not count. */
+	if (start >= r->resumed_ns) {
+		s = find_series(r, key);
+		add_samples(&s->guest, guest, count);
+		add_samples(&s->native, native, n);
+		s->repetitions++;
+	}
+	r->resumed_ns = mdl_now_ns();
+	return stack_resume(&r->stack);
+}
+
+static bool measure(struct run *r)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool ended = false, ok = true;
+	unsigned int units;
+
+	while (ok && getline(&line, &cap, r->stack.lines) > 0) {
+		if (sscanf(line, "units %u", &units) == 1) {
+			char cache[600];
+
+			snprintf(cache, sizeof(cache), "%s/pocl", r->stack.dir);
+			r->native = native_create(units, cache);
+			ok = r->native != NULL;
+		} else if (!strncmp(line, "rep ", 4) && r->native) {
+			ok = on_repetition(r, line);
+		} else if (!strcmp(line, "end\n")) {
+			ended = true;
+		} else {
+			fprintf(stderr, "medley-bench: guest: %s", line);
+		}
+	}
+	free(line);
+	return stack_end_guest(&r->stack) && ok && ended;
+}
+
+/* ---- results ---- */
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double quantile(const struct samples *s, double q)
+{
+	if (!s->count)
+		return 0;
+	qsort(s->value, s->count, sizeof(*s->value), compare);
+	return (double)s->value[(size_t)(q * (double)(s->count - 1) + 0.5)];
+}
+
+static double median(const struct samples *s)
+{
+	return quantile(s, 0.5);
+}
+
+static void put_samples(json_t *out, const char *key, const char *side, const struct samples *s)
+{
+	char name[KEY_MAX + 16];
+
+	if (!s->count)
+		return;
+	snprintf(name, sizeof(name), "%s.%s_ns", key, side);
+	json_object_set_new(out, name,
+			    json_pack("{s:f, s:f, s:I}", "median", median(s), "p99",
+				      quantile(s, 0.99), "samples", (json_int_t)s->count));
+}
+
+static void put_number(json_t *out, const char *key, double value)
+{
+	json_object_set_new(out, key, json_real((double)(int64_t)(value * 10000 + 0.5) / 10000));
+}
+
+static void put_ratio(json_t *out, const char *key, double native, double guest)
+{
+	char name[KEY_MAX + 16];
+
+	snprintf(name, sizeof(name), "%s.ratio", key);
+	put_number(out, name, guest > 0 ? native / guest : 0);
+}
+
+/* The figures that the manual names, beside medians and p99. */
+static void put_figures(struct run *r, json_t *out)
+{
+	struct series *s[SERIES_MAX];
+
+	for (size_t i = 0; i < r->num_series; i++)
+		s[i] = &r->series[i];
+	if (!strcmp(r->name, "kernel") || !strcmp(r->name, "copy")) {
+		for (size_t i = 0; i < r->num_series; i++)
+			put_ratio(out, s[i]->key, median(&s[i]->native), median(&s[i]->guest));
+	} else if (!strcmp(r->name, "aperture")) {
+		struct series *w = find_series(r, "write"), *rd = find_series(r, "read");
+
+		put_ratio(out, "aperture.write", median(&w->native), median(&w->guest));
+		put_ratio(out, "aperture.read", median(&rd->native), median(&rd->guest));
+		put_ratio(out, "aperture", median(&w->native) + median(&rd->native),
+			  median(&w->guest) + median(&rd->guest));
+	} else if (!strcmp(r->name, "submit")) {
+		struct series *sub = find_series(r, "submit");
+
+		/* How many times native, unlike the others: smaller is better. */
+		put_ratio(out, "submit", median(&sub->guest), median(&sub->native));
+		put_number(out, "submit_us", median(&sub->guest) / 1e3);
+		put_number(out, "semaphore_us", median(&find_series(r, "semaphore")->guest) / 1e3);
+	} else if (!strcmp(r->name, "trap")) {
+		put_number(out, "trap_us", median(&find_series(r, "trap")->guest) / 1e3);
+	} else if (!strcmp(r->name, "context")) {
+		put_number(out, "context_open_ms", median(&find_series(r, "open")->guest) / 1e6);
+		put_number(out, "context_close_ms", median(&find_series(r, "close")->guest) / 1e6);
+		put_number(out, "context_ms",
+			   (median(&find_series(r, "open")->guest) +
+			    median(&find_series(r, "close")->guest)) /
+				   1e6);
+	}
+}
+
+static void machine_name(char *text, size_t bytes)
+{
+	char line[256], model[128] = "unknown CPU";
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	struct utsname u;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "model name : %127[^\n]", model) == 1)
+			break;
+	if (f)
+		fclose(f);
+	uname(&u);
+	snprintf(text, bytes, "%s, %ld CPUs, %s %s", model, sysconf(_SC_NPROCESSORS_ONLN),
+		 u.sysname, u.release);
+}
+
+static json_t *results(struct run *r)
+{
+	unsigned int repetitions = r->num_series ? r->series[0].repetitions : 0;
+	json_t *out = json_object();
+	char machine[512];
+
+	machine_name(machine, sizeof(machine));
+	for (size_t i = 1; i < r->num_series; i++)
+		if (r->series[i].repetitions < repetitions)
+			repetitions = r->series[i].repetitions;
+	json_object_set_new(out, "benchmark", json_string(r->name));
+	json_object_set_new(out, "accelerator",
+			    json_string(r->stack.kvm ? "kvm" : "none (socket back end)"));
+	json_object_set_new(out, "machine", json_string(machine));
+	json_object_set_new(out, "commit", json_string(BENCH_COMMIT));
+	json_object_set_new(out, "repetitions", json_integer(repetitions));
+	for (size_t i = 0; i < r->num_series; i++) {
+		put_samples(out, r->series[i].key, "guest", &r->series[i].guest);
+		put_samples(out, r->series[i].key, "native", &r->series[i].native);
+	}
+	put_figures(r, out);
+	return out;
+}
+
+static void print_text(const json_t *out)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)out, key, value)
+	{
+		if (json_is_object(value))
+			printf("%-20s median %12.1f us   p99 %12.1f us\n", key,
+			       json_real_value(json_object_get(value, "median")) / 1e3,
+			       json_real_value(json_object_get(value, "p99")) / 1e3);
+		else if (json_is_real(value))
+			printf("%-20s %.4f\n", key, json_real_value(value));
+		else if (json_is_string(value))
+			printf("%-20s %s\n", key, json_string_value(value));
+		else
+			printf("%-20s %lld\n", key, (long long)json_integer_value(value));
+	}
+}
+
+/* ---- processes ---- */
+
+static int work(struct run *r, const char *bin, const char *dir, const char *type, bool as_json)
+{
+	json_t *out;
+	bool ok;
+
+	ok = stack_start(&r->stack, bin, dir, type) &&
+	     stack_run_guest(&r->stack, r->name, r->repetitions) && measure(r);
+	stack_stop(&r->stack);
+	if (!ok)
+		return EXIT_FAILURE;
+	out = results(r);
+	if (as_json)
+		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)), putchar('\n');
+	else
+		print_text(out);
+	json_decref(out);
+	native_destroy(r->native);
+	for (size_t i = 0; i < r->num_series; i++) {
+		free(r->series[i].guest.value);
+		free(r->series[i].native.value);
+	}
+	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static int usage(void)
+{
+	fprintf(stderr,
+		"usage: medley-bench kernel|aperture|copy|submit|trap|context [--json] [--repetitions N]\n");
+	return 2;
+}
+
+/* Waits for the measuring process and for what it left to us, then removes the directory. */
+static int clean_up(pid_t worker, const char *dir)
+{
+	int status, ret = EXIT_FAILURE;
+	pid_t pid;
+
+	while ((pid = wait(&status)) > 0 || errno == EINTR)
+		if (pid == worker && WIFEXITED(status))
+			ret = WEXITSTATUS(status);
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+						 { "repetitions", required_argument, NULL, 'r' },
+						 { NULL, 0, NULL, 0 } };
+	const char *tmp = getenv("TMPDIR"), *type = NULL;
+	static struct run run;
+	char dir[256], bin[512];
+	bool as_json = false;
+	ssize_t n;
+	pid_t pid;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'j')
+			as_json = true;
+		else if (opt == 'r' && atoi(optarg) > 0)
+			run.repetitions = atoi(optarg);
+		else
+			return usage();
+	}
+	for (size_t i = 0; optind == argc - 1 && i < MDL_ARRAY_SIZE(benchmarks); i++) {
+		if (strcmp(argv[optind], benchmarks[i].name))
+			continue;
+		run.name = benchmarks[i].name;
+		type = benchmarks[i].type;
+		run.repetitions = run.repetitions ? run.repetitions : benchmarks[i].repetitions;
+	}
+	if (!type)
+		return usage();
+	/* build/bench/medley-bench */
+	n = readlink("/proc/self/exe", bin, sizeof(bin) - 1);
+	bin[n > 0 ? n : 0] = 0;
+	for (int up = 0; up < 2 && strrchr(bin, '/'); up++)
+		*strrchr(bin, '/') = 0;
+	snprintf(dir, sizeof(dir), "%s/medley-bench-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(dir)) {
+		fprintf(stderr, "medley-bench: %s: %s\n", dir, strerror(errno));
+		return EXIT_FAILURE;
+	}
+	/* Interrupted or not, orphans of the measuring process are waited for here. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGINT, SIG_DFL);
+		signal(SIGTERM, SIG_DFL);
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		exit(work(&run, bin, dir, type, as_json));
+	}
+	return clean_up(pid, dir);
+}
