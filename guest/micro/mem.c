@@ -22,12 +22,12 @@ static uint64_t last_cache_bytes(void)
 	unsigned int a, b, c, d, best = 0, leaf = 4;
 	uint64_t bytes = 0;
 
-	if (__get_cpuid_max(0x80000000, NULL) >= 0x8000001d) {
+	if ((unsigned int)__get_cpuid_max(0x80000000, NULL) >= 0x8000001d) {
 		__cpuid_count(0x8000001d, 0, a, b, c, d);
 		if (a & 0x1f)
 			leaf = 0x8000001d;
 	}
-	if (leaf == 4 && __get_cpuid_max(0, NULL) < 4)
+	if (leaf == 4 && (unsigned int)__get_cpuid_max(0, NULL) < 4)
 		return 0;
 	for (unsigned int i = 0; i < 8; i++) {
 		__cpuid_count(leaf, i, a, b, c, d);
