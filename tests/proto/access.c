@@ -353,4 +353,4 @@ static const struct check_case cases[] = {
 	{ "error replies of fixed size", fixed_replies },
 };
 
-CHECK_MAIN(cases)
+RIG_MAIN(cases)

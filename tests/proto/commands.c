@@ -325,4 +325,4 @@ static const struct check_case cases[] = {
 	{ "DEVICE_FEATURE", feature },
 };
 
-CHECK_MAIN(cases)
+RIG_MAIN(cases)

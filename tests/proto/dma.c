@@ -309,4 +309,4 @@ static const struct check_case cases[] = {
 	{ "replies that match no request", wrong_replies },
 };
 
-CHECK_MAIN(cases)
+RIG_MAIN(cases)

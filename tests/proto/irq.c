@@ -288,4 +288,4 @@ static const struct check_case cases[] = {
 	{ "odd descriptors", odd_descriptors },
 };
 
-CHECK_MAIN(cases)
+RIG_MAIN(cases)

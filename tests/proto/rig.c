@@ -14,6 +14,28 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 
+int rig_main(const struct check_case *cases, size_t n)
+{
+	static const char *const left[] = { "vu.sock", "script" };	/* by a case that failed */
+	const char *tmp = getenv("TMPDIR");
+	char dir[80], path[128];
+	int ret;
+
+	snprintf(dir, sizeof(dir), "%.60s/mdl-proto-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(dir)) {
+		printf("Bail out! %s: %s\n", dir, strerror(errno));
+		return 1;
+	}
+	setenv("TMPDIR", dir, 1);
+	ret = check_main(cases, n);
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(left); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, left[i]);
+		unlink(path);
+	}
+	rmdir(dir);
+	return ret;
+}
+
 static int region_access(struct rig *r, uint32_t region, uint64_t offset, void *data, uint32_t count, bool write)
 {
 	uint8_t *base = region == 0 ? r->bar0 : region == 6 ? r->rom : r->config;
@@ -47,6 +69,8 @@ static int region_write(void *ctx, uint32_t region, uint64_t offset, const void 
 	r->writes++;
 	if (r->quit_in_write)
 		mdl_vu_server_disconnect(r->s);
+	if (r->on_write && region == 7)
+		r->on_write(r, offset);
 	return region_access(r, region, offset, (void *)(uintptr_t)data, count, true);
 }
 
@@ -116,17 +140,15 @@ static const struct mdl_vu_area areas[] = { { 4096, 8192 }, { 32768, 4096 } };
 
 void rig_start(struct rig *r)
 {
-	const char *tmp = getenv("TMPDIR");
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd;
 
 	memset(r, 0, sizeof(*r));
 	r->fd = -1;
 	r->bar0 = calloc(1, RIG_BAR0_BYTES);
-	snprintf(r->dir, sizeof(r->dir), "%.40s/mdl-proto-XXXXXX", tmp ? tmp : "/tmp");
-	CHECK(mkdtemp(r->dir));
-	snprintf(r->path, sizeof(r->path), "%s/vu.sock", r->dir);
+	snprintf(r->path, sizeof(r->path), "%.80s/vu.sock", getenv("TMPDIR"));
 	strcpy(addr.sun_path, r->path);
+	unlink(r->path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(fd >= 0 && !bind(fd, (struct sockaddr *)&addr, sizeof(addr)) && !listen(fd, 4));
 
@@ -161,7 +183,6 @@ void rig_stop(struct rig *r)
 	close(r->io[0].fd);
 	close(r->io[1].fd);
 	unlink(r->path);
-	rmdir(r->dir);
 	free(r->reply.payload);
 	free(r->bar0);
 }

@@ -35,7 +35,7 @@ struct rig_reply {
 struct rig {
 	struct mdl_vu_server *s;
 	struct mdl_vu_device dev;
-	char dir[64], path[96];
+	char path[96];
 	int fd;			/* the raw client; -1 */
 	uint16_t id;
 	struct rig_reply reply;
@@ -52,11 +52,16 @@ struct rig {
 	int irq_fd[MDL_VU_IRQS][RIG_MSIX];	/* as last reported; 0 never */
 	unsigned int irq_changes;
 	bool quit_in_write;	/* region_write disconnects */
+	void (*on_write)(struct rig *r, uint64_t offset);	/* called in region_write to region 7 */
 	unsigned int dma_done;
 	int dma_error;
 	uint8_t dma_data[4096];
 	uint32_t dma_len;
 };
+
+/* As check_main(), with TMPDIR a fresh directory that is removed in the end, whatever the cases left in it. */
+int rig_main(const struct check_case *cases, size_t n);
+#define RIG_MAIN(cases) int main(void) { return rig_main((cases), sizeof(cases) / sizeof((cases)[0])); }
 
 void rig_start(struct rig *r);
 void rig_stop(struct rig *r);

@@ -414,4 +414,4 @@ static const struct check_case cases[] = {
 	{ "inconsistent device descriptions", bad_device },
 };
 
-CHECK_MAIN(cases)
+RIG_MAIN(cases)
