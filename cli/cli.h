@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The medley command, inside: a client of medleyd's API (docs/api.md).
+ *   medley.c   arguments and the table of commands
+ *   client.c   connection, request, reply
+ *   print.c    tables and details for people
+ *   top.c      the live view
+ * One thread. An error is one line on standard error and exit status 1.
+ */
+#ifndef MDL_CLI_CLI_H
+#define MDL_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+/* ---- client.c ---- */
+struct client;
+/* Fails (one line, exit) when there is no medleyd, or no right to talk to it. */
+struct client *client_connect(const char *runtime_dir);
+void client_close(struct client *c);
+/* The result; fails with the error's message if there is one. Takes over params. The caller owns the result. */
+json_t *client_call(struct client *c, const char *method, json_t *params);
+/* Sends without waiting. */
+void client_send(struct client *c, const char *method, json_t *params);
+/* The next line that medleyd sends. */
+json_t *client_read(struct client *c);
+
+/* ---- print.c ---- */
+void print_json(const json_t *j);
+void print_vgpus(const json_t *list);
+void print_vgpu(const json_t *v);
+void print_types(const json_t *list);
+void print_pgpus(const json_t *list);
+const char *text_of(const json_t *obj, const char *key);
+uint64_t int_of(const json_t *obj, const char *key);
+/* "256M", "1.5 s": into buf, which is returned. */
+const char *size_text(uint64_t bytes, char *buf, size_t n);
+const char *time_text(uint64_t ns, char *buf, size_t n);
+
+/* ---- top.c ---- */
+/* Once a second until q, Ctrl-C, or the output goes away; once: a single time. */
+void top_run(struct client *c, bool once, bool json, double interval);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * medley: makes, shows and removes vGPUs, and shows who uses the GPU, by asking medleyd. The table below lists the commands; each has
+ * its own options beside the common ones, which may stand before or after it.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct args {
+	const char *runtime_dir;
+	bool json, once;
+	const char *type, *name, *uuid, *pgpu;
+	double interval;
+	const char *vgpu;	/* the command's own argument */
+};
+
+void fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("medley: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(EXIT_FAILURE);
+}
+
+static const char usage[] =
+	"Usage: medley [--runtime-dir DIR] COMMAND [ARGUMENT]...\n"
+	"\n"
+	"  types                   kinds of vGPU, and how many of each still fit\n"
+	"  pgpus                   physical GPUs and what of them is in use\n"
+	"  create --type TYPE      make a vGPU; prints its UUID and the socket to give to the VMM\n"
+	"         [--name NAME] [--uuid UUID] [--pgpu PGPU]\n"
+	"  list                    all vGPUs\n"
+	"  show VGPU               everything about one, by name or UUID\n"
+	"  remove VGPU             end and remove it\n"
+	"  top [--once] [--interval S]  who uses the GPU, live; q ends it\n"
+	"  trace                   who ran when: the recent intervals\n"
+	"  events                  what happens, as it happens, until Ctrl-C\n"
+	"\n"
+	"  --json                  print JSON\n"
+	"  --runtime-dir DIR       medleyd's; default: MEDLEY_RUNTIME_DIR, else /run/medley (root)\n"
+	"                          or $XDG_RUNTIME_DIR/medley\n"
+	"  --help, --version\n"
+	"\n"
+	"A VM gets the vGPU with: qemu-system-x86_64 ... -device\n"
+	"  '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"SOCKET\"}}'\n";
+
+static void finish(json_t *j, const struct args *a, void (*print)(const json_t *j))
+{
+	if (a->json)
+		print_json(j);
+	else
+		print(j);
+	json_decref(j);
+}
+
+static void run_types(struct client *c, const struct args *a)
+{
+	finish(client_call(c, "types", NULL), a, print_types);
+}
+
+static void run_pgpus(struct client *c, const struct args *a)
+{
+	finish(client_call(c, "pgpus", NULL), a, print_pgpus);
+}
+
+static void run_list(struct client *c, const struct args *a)
+{
+	finish(client_call(c, "list", NULL), a, print_vgpus);
+}
+
+static void print_created(const json_t *v)
+{
+	printf("%s\n%s\n", text_of(v, "uuid"), text_of(v, "socket"));
+}
+
+static void run_create(struct client *c, const struct args *a)
+{
+	json_t *p;
+
+	if (!a->type)
+		fail("create needs --type; 'medley types' lists them");
+	p = json_pack("{s:s, s:s*, s:s*, s:s*}", "type", a->type, "name", a->name, "uuid", a->uuid, "pgpu", a->pgpu);
+	if (!p)
+		fail("arguments must be UTF-8");
+	finish(client_call(c, "create", p), a, print_created);
+}
+
+static json_t *vgpu_param(const struct args *a)
+{
+	json_t *p = json_pack("{s:s}", "vgpu", a->vgpu);
+
+	if (!p)
+		fail("arguments must be UTF-8");
+	return p;
+}
+
+static void run_show(struct client *c, const struct args *a)
+{
+	finish(client_call(c, "show", vgpu_param(a)), a, print_vgpu);
+}
+
+static void print_nothing(const json_t *j)
+{
+}
+
+static void run_remove(struct client *c, const struct args *a)
+{
+	finish(client_call(c, "remove", vgpu_param(a)), a, print_nothing);
+}
+
+static void run_top(struct client *c, const struct args *a)
+{
+	top_run(c, a->once, a->json, a->interval);
+}
+
+/* Page by page: medleyd has a scheduler to run beside answering us. */
+static json_t *read_trace(struct client *c)
+{
+	json_t *all = json_array();
+	json_int_t next = 0, dropped = 0;
+
+	for (;;) {
+		json_t *page = client_call(c, "trace", json_pack("{s:I}", "since", next));
+		json_t *list = json_object_get(page, "intervals");
+		size_t got = json_array_size(list);
+
+		dropped += (json_int_t)int_of(page, "dropped");
+		next = (json_int_t)int_of(page, "next");
+		json_array_extend(all, list);
+		json_decref(page);
+		if (got < 1024)
+			return json_pack("{s:o, s:I}", "intervals", all, "dropped", dropped);
+	}
+}
+
+static void print_trace(const json_t *trace)
+{
+	const json_t *i;
+	uint64_t first = 0;
+	size_t k;
+
+	printf("%14s %12s  %-9s %s\n", "START MS", "MS", "KIND", "VGPU");
+	json_array_foreach(json_object_get(trace, "intervals"), k, i) {
+		uint64_t start = int_of(i, "start_ns");
+
+		first = first ? first : start;
+		printf("%14.3f %12.3f  %-9s %s\n", ((double)start - (double)first) / 1e6,
+		       (double)(int_of(i, "end_ns") - start) / 1e6, text_of(i, "kind"), text_of(i, "name"));
+	}
+	if (int_of(trace, "dropped"))
+		printf("%llu older intervals were dropped\n", (unsigned long long)int_of(trace, "dropped"));
+}
+
+static void run_trace(struct client *c, const struct args *a)
+{
+	finish(read_trace(c), a, print_trace);
+}
+
+static void run_events(struct client *c, const struct args *a)
+{
+	json_decref(client_call(c, "subscribe", NULL));
+	for (;;) {
+		json_t *e = client_read(c);
+
+		if (a->json) {
+			json_dumpf(e, stdout, JSON_COMPACT);
+			putchar('\n');
+		} else {
+			printf("%.3f %s %s %s\n", (double)int_of(e, "time_ns") / 1e9, text_of(e, "name"), text_of(e, "event"),
+			       text_of(e, "state"));
+		}
+		json_decref(e);
+		if (fflush(stdout))
+			return;
+	}
+}
+
+static const struct command {
+	const char *name;
+	bool takes_vgpu;
+	const char *options;	/* its own, beside the common ones */
+	void (*run)(struct client *c, const struct args *a);
+} commands[] = {
+	{ "types", false, "", run_types },
+	{ "pgpus", false, "", run_pgpus },
+	{ "create", false, "type name uuid pgpu", run_create },
+	{ "list", false, "", run_list },
+	{ "show", true, "", run_show },
+	{ "remove", true, "", run_remove },
+	{ "top", false, "once interval", run_top },
+	{ "trace", false, "", run_trace },
+	{ "events", false, "", run_events },
+};
+
+static const char *default_runtime_dir(void)
+{
+	const char *env = getenv("MEDLEY_RUNTIME_DIR"), *xdg = getenv("XDG_RUNTIME_DIR");
+	static char path[256];
+
+	if (env && *env)
+		return env;
+	if (!geteuid())
+		return "/run/medley";
+	if (!xdg || !*xdg)
+		fail("no runtime directory: set XDG_RUNTIME_DIR or give --runtime-dir");
+	snprintf(path, sizeof(path), "%s/medley", xdg);
+	return path;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	fail("unknown command '%s'; 'medley --help' lists them", name);
+}
+
+/* Whether `word` is one of the words in `list`. */
+static bool listed(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += n)
+		if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ' '))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	enum { TYPE = 1, NAME, UUID, PGPU, ONCE, INTERVAL, JSON, RUNTIME_DIR, HELP, VERSION };
+	static const struct option options[] = {
+		{ "type", required_argument, NULL, TYPE }, { "name", required_argument, NULL, NAME },
+		{ "uuid", required_argument, NULL, UUID }, { "pgpu", required_argument, NULL, PGPU },
+		{ "once", no_argument, NULL, ONCE }, { "interval", required_argument, NULL, INTERVAL },
+		{ "json", no_argument, NULL, JSON }, { "runtime-dir", required_argument, NULL, RUNTIME_DIR },
+		{ "help", no_argument, NULL, HELP }, { "version", no_argument, NULL, VERSION }, { NULL },
+	};
+	struct args a = { .interval = 1 };
+	const char *own[sizeof(options) / sizeof(options[0])];	/* options that belong to certain commands */
+	const struct command *cmd;
+	size_t num_own = 0;
+	struct client *c;
+	int opt, index = 0;
+	char *end;
+
+	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
+		switch (opt) {
+		case TYPE: a.type = optarg; break;
+		case NAME: a.name = optarg; break;
+		case UUID: a.uuid = optarg; break;
+		case PGPU: a.pgpu = optarg; break;
+		case ONCE: a.once = true; break;
+		case INTERVAL:
+			a.interval = strtod(optarg, &end);
+			if (end == optarg || *end || !(a.interval >= 0.1 && a.interval <= 3600))
+				fail("--interval: '%s' is not a number of seconds from 0.1 to 3600", optarg);
+			break;
+		case JSON: a.json = true; break;
+		case RUNTIME_DIR: a.runtime_dir = optarg; break;
+		case HELP: fputs(usage, stdout); return EXIT_SUCCESS;
+		case VERSION: puts("medley " MDL_VERSION); return EXIT_SUCCESS;
+		default: return EXIT_FAILURE;	/* getopt said why */
+		}
+		if (opt < JSON && num_own < sizeof(own) / sizeof(own[0]))
+			own[num_own++] = options[index].name;
+	}
+	if (optind == argc)
+		fail("no command; 'medley --help' lists them");
+	cmd = find_command(argv[optind++]);
+	for (size_t i = 0; i < num_own; i++)
+		if (!listed(cmd->options, own[i]))
+			fail("%s does not take --%s", cmd->name, own[i]);
+	if (cmd->takes_vgpu && optind == argc)
+		fail("%s needs the name or UUID of a vGPU; 'medley list' shows them", cmd->name);
+	if (cmd->takes_vgpu)
+		a.vgpu = argv[optind++];
+	if (optind < argc)
+		fail("%s: '%s' is one argument too many", cmd->name, argv[optind]);
+	c = client_connect(a.runtime_dir ? a.runtime_dir : default_runtime_dir());
+	cmd->run(c, &a);
+	client_close(c);
+	if (fflush(stdout) || ferror(stdout))
+		fail("cannot write the output");
+	return EXIT_SUCCESS;
+}
