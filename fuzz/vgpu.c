@@ -113,7 +113,7 @@ static void full_invalidate(struct mock *m, uint32_t ctx)
 	mock_invalidate(m, ctx, 0, 0);
 	if (!m->ctx[ctx].alive)
 		return;
-	for (long i = 0; i < MOCK_PAGES; i++) {
+	for (long i = 0; (m->ctx[ctx].used || m->ctx[ctx].mapped) && i < MOCK_PAGES; i++) {
 		const struct mock_page *e = &m->ctx[ctx].exec[i], *want = &m->ctx[ctx].model[i];
 
 		MOCK_CHECK(e->prot == want->prot);

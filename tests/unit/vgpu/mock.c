@@ -265,6 +265,9 @@ static const struct mdl_vgpu_host host_ops = {
 
 /* ---- Set-up ---- */
 
+/* One mock at a time. Not from the heap: faulting 16 MiB in for each input would be most of a fuzzer's time. */
+static struct mock_page exec_pages[MOCK_CTXS][MOCK_PAGES], model_pages[MOCK_CTXS][MOCK_PAGES];
+
 static void *pages(uint64_t bytes)
 {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -286,9 +289,8 @@ void mock_init(struct mock *m)
 		if (mem_bytes[i])
 			m->mem[i] = pages(mem_bytes[i]);
 	for (uint32_t i = 0; i < MOCK_CTXS; i++) {
-		m->ctx[i].exec = calloc(MOCK_PAGES, sizeof(struct mock_page));
-		m->ctx[i].model = calloc(MOCK_PAGES, sizeof(struct mock_page));
-		MOCK_CHECK(m->ctx[i].exec && m->ctx[i].model);
+		m->ctx[i].exec = exec_pages[i];
+		m->ctx[i].model = model_pages[i];
 	}
 	MOCK_CHECK(mdl_vgpu_create(&config, &host_ops, m, &m->v) == 0);
 	for (unsigned int i = 0; i < MOCK_REGIONS; i++)
@@ -298,11 +300,9 @@ void mock_init(struct mock *m)
 void mock_fini(struct mock *m)
 {
 	mdl_vgpu_destroy(m->v);
-	for (uint32_t i = 0; i < MOCK_CTXS; i++) {
-		MOCK_CHECK(!m->ctx[i].alive);
-		free(m->ctx[i].exec);
-		free(m->ctx[i].model);
-	}
+	for (uint32_t i = 0; i < MOCK_CTXS; i++)
+		MOCK_CHECK(!m->ctx[i].alive && !m->ctx[i].used);
+	mock_sync_dead(m);
 	munmap(m->vram, MOCK_VRAM);
 	munmap(m->user, MOCK_CHANS * MDL_HW_USER_STRIDE);
 	for (uint32_t i = 0; i < MDL_MEM_MAX; i++)
@@ -352,7 +352,7 @@ void mock_unmap(struct mock *m, uint64_t gpa, uint64_t bytes)
 			continue;
 		m->region[r] = false;
 		for (uint32_t c = 0; c < MOCK_CTXS; c++)
-			for (long i = 0; m->ctx[c].modelled && i < MOCK_PAGES; i++) {
+			for (long i = 0; m->ctx[c].mapped && !m->loose && i < MOCK_PAGES; i++) {
 				struct mock_page *p = &m->ctx[c].model[i];
 
 				if (p->prot && p->mem != MDL_MEM_VRAM &&
@@ -438,7 +438,22 @@ static bool naive_system(const struct mock *m, uint64_t gpa, bool write, struct 
 	return false;
 }
 
-static enum naive naive_leaf(const struct mock *m, uint64_t e, uint64_t skip, uint64_t span,
+/* Whether the VM has all pages of a leaf in guest memory. */
+static bool naive_system_all(struct mock *m, uint64_t e, uint64_t span)
+{
+	uint64_t frame = e & MDL_PTE_FRAME;
+	struct mock_page p;
+
+	if (e == m->checked_entry && span > MDL_PAGE_BYTES)
+		return m->checked_ok;
+	m->checked_entry = span > MDL_PAGE_BYTES ? e : 0;
+	m->checked_ok = true;
+	for (uint64_t at = 0; at < span; at += MDL_PAGE_BYTES)
+		m->checked_ok &= naive_system(m, frame + at, e & MDL_PTE_WRITE, &p);
+	return m->checked_ok;
+}
+
+static enum naive naive_leaf(struct mock *m, uint64_t e, uint64_t skip, uint64_t span,
 			     struct mock_page *ret_page)
 {
 	uint64_t frame = e & MDL_PTE_FRAME;
@@ -447,9 +462,8 @@ static enum naive naive_leaf(const struct mock *m, uint64_t e, uint64_t skip, ui
 	if (frame % span)
 		return BAD;
 	if (e & MDL_PTE_SYSTEM) {
-		for (uint64_t at = 0; at < span; at += MDL_PAGE_BYTES)
-			if (!naive_system(m, frame + at, write, ret_page))
-				return BAD;
+		if (!naive_system_all(m, e, span))
+			return BAD;
 		naive_system(m, frame + skip, write, ret_page);
 	} else {
 		if (frame >= MOCK_VRAM)
@@ -460,7 +474,7 @@ static enum naive naive_leaf(const struct mock *m, uint64_t e, uint64_t skip, ui
 	return MAPPED;
 }
 
-static enum naive naive_walk(const struct mock *m, uint64_t root, uint64_t va,
+static enum naive naive_walk(struct mock *m, uint64_t root, uint64_t va,
 			     struct mock_page *ret_page, uint64_t *ret_bad, uint64_t *ret_span)
 {
 	uint64_t e = root, span = 1ull << 48;
@@ -505,7 +519,7 @@ static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t 
 	uint64_t root = mock_read(m, mock_ctx_reg(ctx, PT_ROOT), 8), at, span;
 	bool bad = false;
 
-	m->ctx[ctx].modelled = true;
+	m->checked_entry = 0;
 	for (long i = 0; i < MOCK_PAGES; i++) {
 		uint64_t va = page_va(i);
 		struct mock_page p = { 0 };
@@ -515,6 +529,7 @@ static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t 
 		switch (naive_walk(m, root, va, &p, &at, &span)) {
 		case MAPPED:
 			m->ctx[ctx].model[i] = p;
+			m->ctx[ctx].mapped = true;
 			break;
 		case BAD:
 			if (!bad)
@@ -667,7 +682,7 @@ void mock_check_owned(struct mock *m)
 void mock_compare(struct mock *m)
 {
 	for (uint32_t c = 0; c < MOCK_CTXS; c++)
-		for (long i = 0; (m->ctx[c].used || m->ctx[c].modelled) && i < MOCK_PAGES; i++) {
+		for (long i = 0; (m->ctx[c].used || m->ctx[c].mapped) && i < MOCK_PAGES; i++) {
 			const struct mock_page *e = &m->ctx[c].exec[i], *want = &m->ctx[c].model[i];
 
 			MOCK_CHECK(e->prot == want->prot);
@@ -678,9 +693,9 @@ void mock_compare(struct mock *m)
 void mock_sync_dead(struct mock *m)
 {
 	for (uint32_t i = 0; i < MOCK_CTXS; i++) {
-		if (!m->ctx[i].alive && m->ctx[i].modelled) {
+		if (!m->ctx[i].alive && m->ctx[i].mapped) {
 			memset(m->ctx[i].model, 0, MOCK_PAGES * sizeof(struct mock_page));
-			m->ctx[i].modelled = false;
+			m->ctx[i].mapped = false;
 		}
 	}
 }

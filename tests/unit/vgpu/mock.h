@@ -42,7 +42,7 @@ struct mock_page {
 struct mock_ctx {
 	bool opening, alive, doomed;	/* doomed: ctx_map failed, ctx_lost is owed */
 	uint32_t user_mapped, chan_open, chan_closing;	/* bit for each channel */
-	bool used, modelled;		/* exec, model may be other than all zero */
+	bool used, mapped;		/* exec, model may be other than all zero */
 	struct mock_page *exec;		/* what the executor has mapped */
 	struct mock_page *model;	/* what it should have */
 };
@@ -62,6 +62,8 @@ struct mock {
 	bool loose;			/* pages outside the model are checked but not modelled; limits are not predicted */
 	bool unmap_after_map;		/* an unmap came after a map since this was cleared */
 	bool map_seen;
+	uint64_t checked_entry;		/* of the naive walk: the large leaf seen last, and whether its memory was all there */
+	bool checked_ok;
 	int fail_open, fail_map, fail_chan_open, fail_chan_close;	/* the call that comes n-th from now fails */
 };
 
