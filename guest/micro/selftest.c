@@ -510,6 +510,18 @@ static void flood(void)
 		puts("all work and no play");
 }
 
+static void storm(void)
+{
+	for (;;)
+		micro_random32();
+}
+
+static void access_storm(void)
+{
+	for (;;)
+		micro_read32(toy.regs + TOY_ID);
+}
+
 static void test_dead(void)
 {
 	micro_write32(toy.regs + TOY_DIE, 1);
@@ -526,6 +538,7 @@ int main(int argc, char **argv)
 		{ "mem", test_mem, 0 }, { "heap", test_heap, 0 }, { "libc", test_libc, 0 }, { "time", test_time, 0 },
 		{ "data", test_data, 0 }, { "vectors", test_vectors, 0 }, { "ports", test_ports, 0 },
 		{ "spin", spin, 0 }, { "sleep", sleep_on, 0 }, { "flood", flood, 0 },
+		{ "storm", storm, 0 }, { "access-storm", access_storm, 1 },
 		{ "registers", test_registers, 1 }, { "mapped", test_mapped, 1 }, { "dma", test_dma, 1 },
 		{ "doorbell", test_doorbell, 1 }, { "irq", test_irq, 1 }, { "wakeups", test_wakeups, 1 },
 		{ "dead", test_dead, 1 }, { "measure", measure, 1 }, { "measure-copy", measure_copy, 1 },

@@ -57,6 +57,17 @@ static void test_dead(void)
 	CHECK_EQ(r->status, 0);
 }
 
+/* Nothing but trapped accesses: time-outs get through. */
+static void test_storm(void)
+{
+	pid_t toy = toy_start(vm_path("storm"), TOY_GOOD);
+	const struct vm_result *r = VM("--vgpu", vm_path("storm"), "--timeout", "0.3", "@selftest", "access-storm");
+
+	toy_stop(toy);
+	CHECK(vm_said(r, "time is up"));
+	CHECK_EQ(r->status, 124);
+}
+
 /* A device that dies while the guest sleeps is reported then, not at the next access. */
 static void test_dead_asleep(void)
 {
@@ -120,7 +131,7 @@ static void test_costs(void)
 static const struct check_case cases[] = {
 	{ "registers", test_registers, 60 }, { "mapped", test_mapped, 60 }, { "dma", test_dma, 60 },
 	{ "doorbell", test_doorbell, 60 }, { "irq", test_irq, 60 }, { "wakeups", test_wakeups, 60 }, { "dead", test_dead, 60 },
-	{ "dead-asleep", test_dead_asleep, 60 }, { "two", test_two, 60 }, { "faulty", test_faulty, 60 }, { "costs", test_costs, 60 },
+	{ "storm", test_storm, 60 }, { "dead-asleep", test_dead_asleep, 60 }, { "two", test_two, 60 }, { "faulty", test_faulty, 60 }, { "costs", test_costs, 60 },
 };
 
 VM_MAIN(cases)

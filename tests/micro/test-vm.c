@@ -139,8 +139,10 @@ static void test_data_out(void)
 	CHECK_EQ(bytes, N);
 	for (int i = 0; i < N; i++)
 		CHECK(back[i] == data[N - 1 - i]);
+	free(back);
 	/* A longer file is overwritten as a whole; one that a failing VM did not finish is as before. */
 	vm_write_file(vm_path("in"), data, 5);
+	free(data);
 	CHECK_EQ(VM("--data", vm_path("in"), "--out", vm_path("out:2M"), "@selftest", "data")->status, 0);
 	free(vm_read_file(vm_path("out"), &bytes));
 	CHECK_EQ(bytes, 5);
@@ -162,6 +164,7 @@ static void test_timeout(void)
 	CHECK_EQ(r->status, 124);
 	CHECK(vm_said(r, "time is up; the guest was at rip 0x10"));
 	CHECK(r->seconds >= 0.2);
+	CHECK_EQ(VM("--timeout", "0.2", "@selftest", "storm")->status, 124);
 	r = VM("--timeout", "0.2", "@selftest", "sleep");
 	CHECK_EQ(r->status, 124);
 	CHECK(r->seconds >= 0.2);
@@ -261,8 +264,6 @@ static void test_no_rights(void)
 		check_skip("needs root to become a user without rights");
 	(void)VM("@hello");	/* skips without KVM, which would say the same for another reason */
 	r = vm_run(argv, (struct vm_options){ .uid = 65534, .any_kvm = 1 });
-	if (r->status == 127)
-		check_skip("another user cannot reach the build folder");
 	CHECK_EQ(r->status, 77);
 	CHECK(vm_said(r, "no rights to use /dev/kvm"));
 }
