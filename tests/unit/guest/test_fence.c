@@ -102,9 +102,8 @@ static void no_lost_wakeup(void)
 	CHECK_EQ(mdl_chan_begin(chan), 0);
 	CHECK_EQ(mdl_chan_barrier(chan), 0);
 	CHECK_EQ(mdl_chan_commit(chan, MDL_COMMIT_IRQ, &f), 0);
-	mock->irq_pending =
-		1u
-		<< chan->vector; /* an old one, of other work: forgotten, not mistaken for this one */
+	/* An old interrupt, of other work: forgotten, not mistaken for this one. */
+	mock->irq_pending = 1u << chan->vector;
 	mock->step = 1;
 	start = mock->now;
 	CHECK_EQ(mdl_fence_wait(&f, MDL_WAIT_FOREVER), 0);
