@@ -49,8 +49,12 @@ struct mdl_program_built {	/* owned by the backend, valid until unload of the pr
 
 struct mdl_backend_ops {
 	const char *name;
-	/* Mandatory. May take hundreds of milliseconds; called before the process is sandboxed and given work. */
-	int (*create)(uint32_t compute_units, struct mdl_backend **ret_backend);
+	/*
+	 * Mandatory. May take hundreds of milliseconds; called before the process is sandboxed and given work. `compiler` is a stream
+	 * socket to the compiler companion (backend/compile.h), owned by the backend from here on, also when it fails; -1 for
+	 * backends that never compile.
+	 */
+	int (*create)(uint32_t compute_units, int compiler, struct mdl_backend **ret_backend);
 	void (*destroy)(struct mdl_backend *b);
 	/*
 	 * Starts building a program under a handle (< MDL_PROGRAM_MAX, replaces what was there). Does not block: ready_fd() becomes

@@ -146,6 +146,21 @@ int mdl_sandbox_bind(const char *root, const char *const *binds)
 	return 0;
 }
 
+int mdl_sandbox_bind_writable(const char *root, const char *dir)
+{
+	char target[PATH_MAX];
+	int err;
+
+	if (snprintf(target, sizeof(target), "%s%s", root, dir) >= (int)sizeof(target))
+		return -ENAMETOOLONG;
+	err = make_parents(target);
+	if (err)
+		return err;
+	if (mkdir(target, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	return err_of(mount(dir, target, NULL, MS_BIND, NULL));
+}
+
 int mdl_sandbox_pivot(const char *root)
 {
 	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and is detached. */

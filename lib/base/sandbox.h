@@ -82,6 +82,9 @@ int mdl_sandbox_tmpfs(const char *path, uint64_t bytes, uint32_t mode);
  */
 int mdl_sandbox_bind(const char *root, const char *const *binds);
 
+/* The same for one directory that stays writable, as it is mounted now. */
+int mdl_sandbox_bind_writable(const char *root, const char *dir);
+
 /* Makes `root` (a mount point) the root of all processes of the mount namespace that had the old one, which goes away. */
 int mdl_sandbox_pivot(const char *root);
 

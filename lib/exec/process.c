@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An executor's life: makes its private file system and companions while it is privileged and single-threaded, gives up its rights,
+ * lets the OpenCL runtime start under the ordinary root (it loads libraries and asks the machine about itself), and only then
+ * closes the door: an empty root with the kernel cache, read-only, and the system call filter on all threads. From there on it is
+ * taken to be the guest's.
+ *
+ * Processes: this one; the mapper (mapper.c); the compiler companion (compiler.c); and, for a moment, the usher, which keeps the
+ * right to change the root until the runtime has started.
+ */
+#include "exec/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "backend/compile.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/sandbox.h"
+#include "base/util.h"
+#include "exec/compiler.h"
+#include "exec/fault.h"
+#include "exec/frontend.h"
+#include "exec/mapper.h"
+#include "ipc/ipc.h"
+#include "ipc/lease.h"
+
+/* Mount points in this process's own mount namespace, in a tmpfs over /tmp. The cache keeps its path in every root. */
+#define CACHE		"/tmp/cache"
+#define EXEC_ROOT	"/tmp/root"
+#define COMPILER_ROOT	"/tmp/compiler-root"
+#define ROOT_BYTES	(64u << 10)
+
+#define DATA_BYTES	(4ull << 30)	/* private memory: the runtime, programs, private and local memory of work-items */
+#define OPEN_FILES	1024		/* doorbells and vectors, kernel objects while they are loaded */
+
+/* What the front end and PoCL's workers need. Mapping: private only, since shared memory escapes RLIMIT_DATA. */
+static const struct mdl_sandbox_rule rules[] = {
+	{ SYS_mmap, { { 3, MAP_TYPE, MAP_PRIVATE } } },
+	{ SYS_recvmsg }, { SYS_sendmsg }, { SYS_sendto }, { SYS_epoll_ctl }, { SYS_epoll_wait }, { SYS_epoll_pwait },
+	{ SYS_poll }, { SYS_ppoll }, { SYS_pread64 }, { SYS_fcntl, { { 1, UINT32_MAX, F_GETFL } } },
+	/* Kernel objects and bitcode, from the cache: reading only. */
+	{ SYS_openat, { { 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY } } },
+	{ SYS_open, { { 1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY } } },
+	{ SYS_newfstatat }, { SYS_stat }, { SYS_lstat }, { SYS_statx }, { SYS_access }, { SYS_faccessat }, { SYS_faccessat2 },
+	{ SYS_readlink }, { SYS_getcwd },
+	/* PoCL makes sure of directories that are there; everything is read-only. */
+	{ SYS_mkdir }, { SYS_mkdirat },
+	{ SYS_getdents64 }, { SYS_sysinfo }, { SYS_sched_getaffinity }, { SYS_getcpu }, { SYS_set_robust_list },
+	/* close_door() takes standard error away, once this filter is known to be there. */
+	{ SYS_dup2, { { 1, UINT32_MAX, STDERR_FILENO } } },
+	/* abort(): to a thread of this process, which is what pid 1 of our own namespace is. */
+	{ SYS_tgkill, { { 0, UINT32_MAX, 1 } } },
+};
+
+static int fail(const char *what, int err)
+{
+	mdl_log(MDL_LOG_ERROR, "%s: %s", what, strerror(-err));
+	return err;
+}
+
+/* ---- File system ---- */
+
+static int make_dir(const char *path, uid_t owner)
+{
+	if (mkdir(path, 0755) < 0 || (owner != MDL_SANDBOX_KEEP_ID && chown(path, owner, owner) < 0))
+		return -errno;
+	return 0;
+}
+
+static int make_roots(uid_t compiler_uid)
+{
+	int err = mdl_sandbox_isolate();
+
+	if (!err)
+		err = mdl_sandbox_tmpfs("/tmp", MDL_COMPILER_CACHE_BYTES, 0755);
+	/* The companion writes the cache; this process's user may only read it. */
+	if (!err)
+		err = make_dir(CACHE, compiler_uid);
+	if (!err)
+		err = make_dir(EXEC_ROOT, MDL_SANDBOX_KEEP_ID);
+	return err ? err : make_dir(COMPILER_ROOT, MDL_SANDBOX_KEEP_ID);
+}
+
+static int change_root(void)
+{
+	static const char *const binds[] = { CACHE, NULL };
+	int err = mdl_sandbox_tmpfs(EXEC_ROOT, ROOT_BYTES, 0755);
+
+	if (!err)
+		err = mdl_sandbox_bind(EXEC_ROOT, binds);
+	return err ? err : mdl_sandbox_pivot(EXEC_ROOT);
+}
+
+/*
+ * The usher: a copy of this process from before it gave up its rights. At a byte on the pipe it changes the root of the mount
+ * namespace, and with it this process's (pivot_root(2)), and ends with status 0.
+ */
+static int usher_start(int *ret_pipe, pid_t *ret_pid)
+{
+	int p[2];
+	pid_t pid;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		char go;
+
+		close(p[1]);
+		_exit(read(p[0], &go, 1) == 1 && !change_root() ? 0 : 1);
+	}
+	close(p[0]);
+	if (pid < 0) {
+		close(p[1]);
+		return -errno;
+	}
+	*ret_pipe = p[1];
+	*ret_pid = pid;
+	return 0;
+}
+
+static int usher_go(int pipe_fd, pid_t pid)
+{
+	int status;
+
+	if (write(pipe_fd, "", 1) != 1 || waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+/* ---- Start ---- */
+
+struct process {
+	const struct mdl_exec_options *options;
+	struct mdl_lease *lease;
+	int compiler, usher_pipe;
+	pid_t compiler_pid, usher, mapper;
+	struct mdl_backend *backend;
+	struct mdl_exec *frontend;
+};
+
+static int map_lease(struct mdl_lease **ret_lease)
+{
+	void *page = mmap(NULL, sizeof(struct mdl_lease), PROT_READ | PROT_WRITE, MAP_SHARED, MDL_FD_EXEC_LEASE, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	close(MDL_FD_EXEC_LEASE);
+	*ret_lease = page;
+	return 0;
+}
+
+/* Privileged and single-threaded up to mdl_sandbox_drop(). */
+static int give_up_rights(struct process *p)
+{
+	uid_t uid = p->options->uid;
+	struct mdl_compiler compiler = {
+		.cache = CACHE,
+		.scratch = CACHE "/scratch",
+		.root = COMPILER_ROOT,
+		.uid = uid == MDL_SANDBOX_KEEP_ID ? uid : uid + 1,
+	};
+	int err;
+
+	err = make_roots(compiler.uid);
+	if (err)
+		return fail("cannot make a private file system", err);
+	err = mdl_compile_environment(CACHE, p->options->compute_units);
+	if (!err)
+		err = mdl_compiler_start(&compiler, &p->compiler, &p->compiler_pid);
+	if (err)
+		return fail("cannot start the compiler companion", err);
+	err = usher_start(&p->usher_pipe, &p->usher);
+	if (!err)
+		err = mdl_sandbox_drop(uid);
+	return err ? fail("cannot give up rights", err) : 0;
+}
+
+/* Unprivileged, under the machine's root. */
+static int start_engines(struct process *p)
+{
+	struct mdl_frontend_config config = {
+		.ops = &mdl_backend_cpu,
+		.compute_units = p->options->compute_units,
+		.control = MDL_FD_EXEC_CONTROL,
+		.grant = MDL_FD_EXEC_GRANT,
+		.want = MDL_FD_EXEC_WANT,
+		.lease = p->lease,
+	};
+	int err = mdl_mapper_reserve();
+
+	if (!err)
+		err = mdl_mapper_start(MDL_FD_EXEC_MAP, &p->mapper);
+	if (err)
+		return fail("cannot start the mapper", err);
+	err = config.ops->create(p->options->compute_units, mdl_take_fd(&p->compiler), &p->backend);
+	if (err)
+		return fail("cannot start the OpenCL runtime with its compiler", err);
+	config.backend = p->backend;
+	err = mdl_frontend_create(&config, &p->frontend);
+	if (!err)
+		err = mdl_fault_install(MDL_FD_EXEC_CONTROL);
+	return err ? fail("cannot start the front end", err) : 0;
+}
+
+static int close_door(struct process *p)
+{
+	static const struct mdl_sandbox_limits limits = { .nofile = OPEN_FILES, .data = DATA_BYTES };
+	int err = usher_go(p->usher_pipe, p->usher);
+
+	if (err)
+		return fail("cannot change the root", err);
+	close(p->usher_pipe);
+	err = mdl_sandbox_limits(&limits);
+	if (!err)
+		err = mdl_sandbox_filter(true, rules, MDL_ARRAY_SIZE(rules));
+	if (err)
+		return fail("cannot confine the process", err);
+	/* Nothing a guest can cause is written to the log from here. Standard output is /dev/null. */
+	return dup2(STDOUT_FILENO, STDERR_FILENO) < 0 ? -errno : 0;
+}
+
+int mdl_exec_process(const struct mdl_exec_options *options)
+{
+	struct process p = { .options = options, .compiler = -1, .usher_pipe = -1 };
+	int err = map_lease(&p.lease);
+
+	if (err) {
+		fail("lease page", err);
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	err = give_up_rights(&p);
+	if (!err)
+		err = start_engines(&p);
+	if (!err)
+		err = close_door(&p);
+	if (!err)
+		err = mdl_frontend_run(p.frontend);
+	/* The kernel takes back everything else, mapper and companion included. */
+	return err ? 1 : 0;
+}
