@@ -150,11 +150,10 @@ static int dma_request(struct mdl_vu_server *s, uint16_t command, uint64_t iova,
 	out->hdr.flags = MDL_VU_TYPE_COMMAND;
 	*slot = (struct mdl_vu_dma_slot){ .done = done, .arg = arg, .addr = iova, .len = len, .id = out->hdr.id,
 					  .command = command };
-	/* A dead connection is noticed by the loop, which then ends the access; done is never called from here. */
+	/* On a dead connection the loop ends the access, and everything else: done is never called from here. */
 	if (mdl_vu_conn_send(&s->conn, out))
-		mdl_vu_server_disconnect(s);
-	else
-		mdl_vu_server_rearm(s);
+		s->drop = true;
+	mdl_vu_server_rearm(s);
 	return 0;
 }
 
@@ -184,27 +183,32 @@ static bool reply_ok(const struct mdl_vu_dma_slot *slot, const struct mdl_vu_msg
 	return msg->len == sizeof(*access) && access->addr == slot->addr && access->count == slot->len;
 }
 
+static struct mdl_vu_dma_slot *find_slot(struct mdl_vu_server *s, uint16_t id)
+{
+	for (size_t i = 0; i < MDL_VU_DMA_INFLIGHT; i++) {
+		if (s->slot[i].done && s->slot[i].id == id)
+			return &s->slot[i];
+	}
+	return NULL;
+}
+
 int mdl_vu_dma_reply(struct mdl_vu_server *s, const struct mdl_vu_msg *msg)
 {
-	struct mdl_vu_dma_slot slot = { 0 };
+	struct mdl_vu_dma_slot *found = find_slot(s, msg->hdr.id), slot;
+	bool failed = msg->hdr.flags & MDL_VU_ERROR;
+	const uint8_t *data = NULL;
 	int error = 0;
 
-	for (size_t i = 0; i < MDL_VU_DMA_INFLIGHT && !slot.done; i++) {
-		if (s->slot[i].done && s->slot[i].id == msg->hdr.id) {
-			if (s->slot[i].command != msg->hdr.command)
-				return -EPROTO;
-			slot = s->slot[i];
-			if (!(msg->hdr.flags & MDL_VU_ERROR) && !reply_ok(&slot, msg))
-				return -EPROTO;
-			s->slot[i].done = NULL;
-		}
-	}
-	if (!slot.done || msg->nfds)
+	/* Refused here, the access stays under way: it ends with the connection. */
+	if (!found || msg->nfds || found->command != msg->hdr.command || (!failed && !reply_ok(found, msg)))
 		return -EPROTO;
-	if (msg->hdr.flags & MDL_VU_ERROR)
+	slot = *found;
+	found->done = NULL;
+	if (failed)
 		error = msg->hdr.error && msg->hdr.error < 4096 ? -(int)msg->hdr.error : -EIO;
-	slot.done(slot.arg, error, slot.command == MDL_VU_DMA_READ && !error ?
-		  (const uint8_t *)msg->payload + sizeof(struct mdl_vu_dma_access) : NULL, slot.len);
+	else if (slot.command == MDL_VU_DMA_READ)
+		data = (const uint8_t *)msg->payload + sizeof(struct mdl_vu_dma_access);
+	slot.done(slot.arg, error, data, slot.len);
 	return 0;
 }
 

@@ -57,8 +57,8 @@ struct mdl_vu_server {
 	int epoll_fd, listen_fd, timer_fd;
 
 	enum mdl_vu_state state;
-	bool in_process;	/* a drop asked for by a callback waits until the handler is done */
-	bool drop;
+	bool in_process;
+	bool drop;		/* asked for where it could not be done at once: the loop does it */
 	struct mdl_vu_conn conn;
 	uint32_t conn_events;	/* as registered with epoll */
 	uint64_t connected_ns;

@@ -48,9 +48,11 @@ static void arm_timer(struct mdl_vu_server *s, uint64_t deadline_ns)
 	s->timer_ns = deadline_ns;
 }
 
-/* When the peer's patience ends, 0: no limit runs. */
+/* When our patience with the peer ends, 0: no limit runs. A drop that waits for the loop is due at once. */
 static uint64_t deadline(const struct mdl_vu_server *s)
 {
+	if (s->drop)
+		return 1;
 	if (s->state == MDL_VU_STATE_NEW)
 		return s->connected_ns + s->patience_ns;
 	if (s->state == MDL_VU_STATE_READY && s->conn.out_first)
@@ -173,7 +175,7 @@ static int serve(struct mdl_vu_server *s)
 static void serve_connection(struct mdl_vu_server *s, uint32_t events)
 {
 	bool cannot_read = s->conn.out_bytes > MDL_VU_OUT_MARK;
-	int ret = serve(s);
+	int ret = s->drop ? -ECANCELED : serve(s);
 
 	if (!ret && cannot_read && (events & (EPOLLHUP | EPOLLERR)))
 		ret = -EPIPE;	/* it will never take what waits, so its end would never be read */
@@ -189,7 +191,7 @@ static void check_deadline(struct mdl_vu_server *s)
 
 	mdl_eventfd_take(s->timer_fd);	/* fired, hence disarmed; rearm follows */
 	s->timer_ns = 0;
-	if (end && mdl_now_ns() >= end) {
+	if (!s->drop && end && mdl_now_ns() >= end) {
 		s->stats.protocol_faults++;
 		s->drop = true;
 	}

@@ -115,7 +115,7 @@ static void done(void *arg, int error, const void *data, uint32_t len)
 		memset(r->dma_data, 0xee, sizeof(r->dma_data));
 }
 
-static void answer(struct rig *r, uint16_t id, uint16_t command, uint32_t flags, const void *payload, size_t len)
+static void answer_with(struct rig *r, uint16_t id, uint16_t command, uint32_t flags, const void *payload, size_t len, int fd)
 {
 	struct mdl_vu_hdr hdr = { id, command, (uint32_t)(16 + len), MDL_VU_TYPE_REPLY | flags, flags ? 14 : 0 };
 	uint8_t buf[16 + 8192];
@@ -123,8 +123,13 @@ static void answer(struct rig *r, uint16_t id, uint16_t command, uint32_t flags,
 	memcpy(buf, &hdr, 16);
 	if (len)
 		memcpy(buf + 16, payload, len);
-	rig_send_raw(r->fd, buf, 16 + len, NULL, 0);
+	rig_send_raw(r->fd, buf, 16 + len, &fd, fd >= 0 ? 1 : 0);
 	rig_pump(r);
+}
+
+static void answer(struct rig *r, uint16_t id, uint16_t command, uint32_t flags, const void *payload, size_t len)
+{
+	answer_with(r, id, command, flags, payload, len, -1);
 }
 
 /* Takes the server's request off the socket and checks it. Its id. */
@@ -259,13 +264,35 @@ static void queue_limit(void)
 	CHECK_EQ(r.dma_done, n - 1);
 }
 
+/* Found by fuzzing: the request fails to leave, and done came before its call had returned. */
+static void dead_connection(void)
+{
+	struct rig r;
+
+	rig_start(&r);
+	rig_hello(&r);
+	CHECK_EQ(rig_map(&r, 0x1000, 0x1000, R | W, -1, 0), 0);
+	mdl_close_fd(&r.fd);
+	CHECK_EQ(mdl_vu_dma_write(r.s, 0x1000, "ab", 2, done, &r), 0);
+	CHECK_EQ(r.dma_done, 0);
+	CHECK_EQ(r.unmaps, 0);
+	CHECK(!mdl_vu_server_connected(r.s));
+	CHECK_EQ(mdl_vu_dma_write(r.s, 0x1000, "ab", 2, done, &r), -ENOTCONN);
+	rig_pump(&r);
+	CHECK_EQ(r.dma_done, 1);
+	CHECK_EQ(r.dma_error, -ECONNRESET);
+	CHECK_EQ(r.unmaps, 1);
+	CHECK_EQ(r.disconnected, 1);
+	rig_stop(&r);
+}
+
 static void wrong_replies(void)
 {
 	struct { struct mdl_vu_dma_access a; uint8_t data[16]; } m = { { 0x1000, 8 } };
 	struct rig r;
 
 	rig_start(&r);
-	for (int i = 0; i < 9; i++) {
+	for (int i = 0; i < 10; i++) {
 		uint16_t id, command = MDL_VU_DMA_READ, flags = 0;
 		size_t len = 24;
 
@@ -284,12 +311,14 @@ static void wrong_replies(void)
 		case 5: len = 0; break;
 		case 6: m.a.count = 9; break;
 		case 7: m.a.addr++; break;
+		case 9: answer_with(&r, id, command, 0, &m, 24, r.fd); break;	/* found by fuzzing: done never came */
 		case 8: answer(&r, id, command, 0, &m, 24); CHECK_EQ(r.dma_done, 1); break;	/* then once more */
 		}
-		answer(&r, id, command, flags, &m, len);
+		if (i < 9)
+			answer(&r, id, command, flags, &m, len);
 		CHECK(rig_closed(&r));
 		CHECK_EQ(r.dma_done, 1);
-		if (i < 8)
+		if (i != 8)
 			CHECK_EQ(r.dma_error, -ECONNRESET);
 		mdl_close_fd(&r.fd);
 	}
@@ -306,6 +335,7 @@ static const struct check_case cases[] = {
 	{ "the peer's transfer limit", small_peer },
 	{ "sixteen under way", in_flight },
 	{ "a peer that does not read our requests", queue_limit },
+	{ "a request on a dead connection", dead_connection },
 	{ "replies that match no request", wrong_replies },
 };
 
