@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See device.h. The server is not trusted to be right: sizes and descriptors that it offers are checked before they are mapped.
- * Leaves out INTx, I/O BARs, expansion ROMs, and programming of the MSI-X table by the guest: all vectors are unmasked from the
- * start, and their eventfds go straight to KVM, so neither completion nor doorbell passes the VMM.
+ * See device.h. The server is not trusted to be right: sizes and descriptors that it offers are
+ * checked before they are mapped. Leaves out INTx, I/O BARs, expansion ROMs, and programming of the
+ * MSI-X table by the guest: all vectors are unmasked from the start, and their eventfds go straight
+ * to KVM, so neither completion nor doorbell passes the VMM.
  */
 #include "vmm/device.h"
 
@@ -20,11 +21,11 @@
 #include "base/util.h"
 #include "vfio-user/client.h"
 
-#define BARS		6
-#define DOORBELLS_MAX	512
-#define CAPS_MAX	48	/* a capability list has at most (256 - 64) / 4 members */
-#define TIMEOUT_MS	5000	/* what QEMU allows */
-#define PAGE		4096ull
+#define BARS	      6
+#define DOORBELLS_MAX 512
+#define CAPS_MAX      48 /* a capability list has at most (256 - 64) / 4 members */
+#define TIMEOUT_MS    5000 /* what QEMU allows */
+#define PAGE	      4096ull
 
 struct bar_area {
 	void *host;
@@ -37,7 +38,7 @@ struct mdl_vm_device {
 	struct mdl_micro_device info;
 	struct bar_area area[BARS][MDL_VU_CLIENT_AREAS];
 	int irq_fd[MDL_MICRO_VECTOR_LAST - MDL_MICRO_VECTOR_FIRST + 1];
-	uint32_t msix_cap;	/* offset in configuration space, 0: none */
+	uint32_t msix_cap; /* offset in configuration space, 0: none */
 	bool dead, death_seen;
 };
 
@@ -46,7 +47,8 @@ static int config_read(struct mdl_vm_device *dev, uint32_t offset, void *data, u
 	return mdl_vu_client_read(dev->client, VFIO_PCI_CONFIG_REGION_INDEX, offset, data, bytes);
 }
 
-static int config_write(struct mdl_vm_device *dev, uint32_t offset, const void *data, uint32_t bytes)
+static int config_write(struct mdl_vm_device *dev, uint32_t offset, const void *data,
+			uint32_t bytes)
 {
 	return mdl_vu_client_write(dev->client, VFIO_PCI_CONFIG_REGION_INDEX, offset, data, bytes);
 }
@@ -79,24 +81,31 @@ static uint64_t bar_size(uint64_t bytes)
 	return size >= bytes ? size : 0;
 }
 
-/* Maps one area of a region here and in the guest. The file must be as long as the server says: beyond its end is a SIGBUS. */
-static int map_area(struct mdl_vm *vm, struct bar_area *area, const struct mdl_vu_client_region *region, size_t i, uint64_t addr)
+/*
+ * Maps one area of a region here and in the guest. The file must be as long as the server says:
+ * beyond its end is a SIGBUS.
+ */
+static int map_area(struct mdl_vm *vm, struct bar_area *area,
+		    const struct mdl_vu_client_region *region, size_t i, uint64_t addr)
 {
 	uint64_t offset = region->area[i].offset, bytes = region->area[i].bytes;
 	struct stat st;
 	void *host;
 
-	if (!bytes || !mdl_range_ok(offset, bytes, region->bytes) || !mdl_is_aligned(offset | bytes | region->fd_offset, PAGE))
+	if (!bytes || !mdl_range_ok(offset, bytes, region->bytes) ||
+	    !mdl_is_aligned(offset | bytes | region->fd_offset, PAGE))
 		return -EPROTO;
 	if (fstat(region->fd, &st) < 0)
 		return -errno;
-	if (S_ISREG(st.st_mode) && (!mdl_range_ok(region->fd_offset, offset + bytes, (uint64_t)st.st_size)))
+	if (S_ISREG(st.st_mode) &&
+	    (!mdl_range_ok(region->fd_offset, offset + bytes, (uint64_t)st.st_size)))
 		return -EPROTO;
-	host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, (off_t)(region->fd_offset + offset));
+	host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd,
+		    (off_t)(region->fd_offset + offset));
 	if (host == MAP_FAILED)
 		return -errno;
-	madvise(host, bytes, MADV_HUGEPAGE);	/* a wish */
-	*area = (struct bar_area){ .host = host, .bytes = bytes };
+	madvise(host, bytes, MADV_HUGEPAGE); /* a wish */
+	*area = (struct bar_area) { .host = host, .bytes = bytes };
 	return mdl_vm_add_memory(vm, addr + offset, host, bytes);
 }
 
@@ -115,14 +124,16 @@ static int add_doorbells(struct mdl_vm *vm, struct mdl_vm_device *dev, uint32_t 
 	err = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (!err && mdl_range_ok(bells[i].offset, bells[i].bytes, where->bytes))
-			err = mdl_vm_add_doorbell(vm, where->addr + bells[i].offset, bells[i].bytes, bells[i].fd);
-		close(bells[i].fd);	/* KVM holds the eventfd itself */
+			err = mdl_vm_add_doorbell(vm, where->addr + bells[i].offset, bells[i].bytes,
+						  bells[i].fd);
+		close(bells[i].fd); /* KVM holds the eventfd itself */
 	}
 	return err;
 }
 
 /* Returns how many BAR registers it took (2 for a 64-bit BAR), or negative errno. */
-static int add_bar(struct mdl_vm *vm, struct mdl_vm_device *dev, struct mdl_vm_space *space, uint32_t i)
+static int add_bar(struct mdl_vm *vm, struct mdl_vm_device *dev, struct mdl_vm_space *space,
+		   uint32_t i)
 {
 	struct mdl_micro_bar *bar = &dev->info.bar[i];
 	struct mdl_vu_client_region region;
@@ -135,7 +146,8 @@ static int add_bar(struct mdl_vm *vm, struct mdl_vm_device *dev, struct mdl_vm_s
 	if (err)
 		return err;
 	err = config_read(dev, offset, &reg, sizeof(reg));
-	is64 = !err && (reg & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64 && i + 1 < BARS;
+	is64 = !err && (reg & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64 &&
+	       i + 1 < BARS;
 	if (err || !region.bytes || (reg & PCI_BASE_ADDRESS_SPACE_IO))
 		goto out;
 	size = bar_size(region.bytes);
@@ -181,7 +193,7 @@ static int find_msix(struct mdl_vm_device *dev, uint32_t *ret_count)
 	return err;
 }
 
-static int add_vectors(struct mdl_vm *vm, struct mdl_vm_device *dev)
+static int add_vectors(struct mdl_vm *vm, struct mdl_vm_device *dev, uint32_t max)
 {
 	uint32_t table, offered;
 	int err = find_msix(dev, &table);
@@ -190,9 +202,8 @@ static int add_vectors(struct mdl_vm *vm, struct mdl_vm_device *dev)
 		err = mdl_vu_client_irq_count(dev->client, VFIO_PCI_MSIX_IRQ_INDEX, &offered);
 	if (err)
 		return err;
-	dev->info.num_vectors = table < offered ? table : offered;
-	if (dev->info.num_vectors > MDL_ARRAY_SIZE(dev->irq_fd))
-		return -ENOSPC;
+	dev->info.num_vectors = (uint32_t)mdl_min_u64(
+		mdl_min_u64(table, offered), mdl_min_u64(max, MDL_ARRAY_SIZE(dev->irq_fd)));
 	err = mdl_vm_alloc_vectors(vm, dev->info.num_vectors, &dev->info.first_vector);
 	for (uint32_t i = 0; !err && i < dev->info.num_vectors; i++) {
 		dev->irq_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -216,8 +227,8 @@ static int read_identity(struct mdl_vm_device *dev)
 	return err;
 }
 
-int mdl_vm_device_attach(struct mdl_vm *vm, struct mdl_vm_space *space, const char *path, struct mdl_vm_device **ret_dev,
-			 const char **ret_why)
+int mdl_vm_device_attach(struct mdl_vm *vm, struct mdl_vm_space *space, const char *path,
+			 struct mdl_vm_device **ret_dev, const char **ret_why)
 {
 	struct mdl_vm_device *dev = calloc(1, sizeof(*dev));
 	int err = -ENOMEM;
@@ -252,7 +263,7 @@ int mdl_vm_device_attach(struct mdl_vm *vm, struct mdl_vm_space *space, const ch
 		i += used;
 	}
 	*ret_why = "set up interrupts";
-	err = add_vectors(vm, dev);
+	err = add_vectors(vm, dev, space->vectors_max);
 	if (err)
 		goto fail;
 	*ret_dev = dev;
@@ -264,14 +275,16 @@ fail:
 
 int mdl_vm_device_start(struct mdl_vm *vm, struct mdl_vm_device *dev, const char **ret_why)
 {
-	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE, control;
+	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE,
+		 control;
 	int err = 0;
 
 	*ret_why = "start interrupts";
 	for (uint32_t i = 0; !err && i < dev->info.num_vectors; i++)
 		err = mdl_vm_add_irqfd(vm, dev->info.first_vector + i, dev->irq_fd[i]);
 	if (!err && dev->info.num_vectors)
-		err = mdl_vu_client_set_irqs(dev->client, VFIO_PCI_MSIX_IRQ_INDEX, 0, dev->info.num_vectors, dev->irq_fd);
+		err = mdl_vu_client_set_irqs(dev->client, VFIO_PCI_MSIX_IRQ_INDEX, 0,
+					     dev->info.num_vectors, dev->irq_fd);
 	if (!err && dev->info.num_vectors)
 		err = config_read(dev, dev->msix_cap + PCI_MSIX_FLAGS, &control, sizeof(control));
 	if (!err && dev->info.num_vectors) {
@@ -315,8 +328,8 @@ int mdl_vm_device_fd(const struct mdl_vm_device *dev)
 }
 
 /*
- * -EPIPE is what the client gives for a connection that is gone, at the latest for the call after the one that found it so; other
- * errors are the device's answer to this access.
+ * -EPIPE is what the client gives for a connection that is gone, at the latest for the call after
+ * the one that found it so; other errors are the device's answer to this access.
  */
 static void note_error(struct mdl_vm_device *dev, int err)
 {
@@ -324,13 +337,15 @@ static void note_error(struct mdl_vm_device *dev, int err)
 		dev->dead = true;
 }
 
-bool mdl_vm_device_access(struct mdl_vm_device *dev, uint64_t addr, void *data, uint32_t bytes, bool write)
+bool mdl_vm_device_access(struct mdl_vm_device *dev, uint64_t addr, void *data, uint32_t bytes,
+			  bool write)
 {
 	for (uint32_t i = 0; i < BARS; i++) {
 		const struct mdl_micro_bar *bar = &dev->info.bar[i];
 		int err = -EPIPE;
 
-		if (!bar->bytes || addr < bar->addr || addr - bar->addr >= mdl_align_up(bar->bytes, PAGE))
+		if (!bar->bytes || addr < bar->addr ||
+		    addr - bar->addr >= mdl_align_up(bar->bytes, PAGE))
 			continue;
 		if (!mdl_range_ok(addr - bar->addr, bytes, bar->bytes))
 			err = -EINVAL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loads a static ELF64 program into guest memory. The file is untrusted: every offset and size is checked against the file
- * and the memory before it is used, headers are copied once. Leaves out relocation, interpreters and sections.
+ * Loads a static ELF64 program into guest memory. The file is untrusted: every offset and size is
+ * checked against the file and the memory before it is used, headers are copied once. Leaves out
+ * relocation, interpreters and sections.
  */
 #include "vmm/loader.h"
 
@@ -25,7 +26,7 @@ static int read_at(int fd, void *to, uint64_t bytes, uint64_t offset)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? -errno : -EIO;	/* became shorter since fstat */
+			return n < 0 ? -errno : -EIO; /* became shorter since fstat */
 		p += n;
 		bytes -= (uint64_t)n;
 		offset += (uint64_t)n;
@@ -37,7 +38,8 @@ static const char *check_header(const Elf64_Ehdr *h, uint64_t file_bytes)
 {
 	if (memcmp(h->e_ident, ELFMAG, SELFMAG))
 		return "not an ELF file";
-	if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB || h->e_machine != EM_X86_64)
+	if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB ||
+	    h->e_machine != EM_X86_64)
 		return "not a program for x86-64";
 	if (h->e_type != ET_EXEC)
 		return "not a static program at a fixed address";
@@ -48,7 +50,8 @@ static const char *check_header(const Elf64_Ehdr *h, uint64_t file_bytes)
 	return NULL;
 }
 
-static const char *check_segment(const Elf64_Phdr *p, uint64_t first, uint64_t limit, uint64_t file_bytes)
+static const char *check_segment(const Elf64_Phdr *p, uint64_t first, uint64_t limit,
+				 uint64_t file_bytes)
 {
 	if (p->p_filesz > p->p_memsz)
 		return "a segment is larger in the file than in memory";
@@ -61,7 +64,8 @@ static const char *check_segment(const Elf64_Phdr *p, uint64_t first, uint64_t l
 	return NULL;
 }
 
-static const char *check_program(const Elf64_Ehdr *h, const Elf64_Phdr *ph, uint64_t first, uint64_t limit, uint64_t file_bytes)
+static const char *check_program(const Elf64_Ehdr *h, const Elf64_Phdr *ph, uint64_t first,
+				 uint64_t limit, uint64_t file_bytes)
 {
 	bool entry = false;
 	const char *why;
@@ -76,15 +80,18 @@ static const char *check_program(const Elf64_Ehdr *h, const Elf64_Phdr *ph, uint
 			return why;
 		for (int j = 0; j < i; j++)
 			if (ph[j].p_type == PT_LOAD &&
-			    mdl_range_overlap(ph[i].p_vaddr, ph[i].p_memsz, ph[j].p_vaddr, ph[j].p_memsz))
+			    mdl_range_overlap(ph[i].p_vaddr, ph[i].p_memsz, ph[j].p_vaddr,
+					      ph[j].p_memsz))
 				return "segments overlap";
-		if ((ph[i].p_flags & PF_X) && mdl_range_in(h->e_entry, 1, ph[i].p_vaddr, ph[i].p_filesz))
+		if ((ph[i].p_flags & PF_X) &&
+		    mdl_range_in(h->e_entry, 1, ph[i].p_vaddr, ph[i].p_filesz))
 			entry = true;
 	}
 	return entry ? NULL : "the entry point is in no executable segment";
 }
 
-int mdl_elf_load(struct mdl_vm *vm, int fd, uint64_t first, uint64_t limit, struct mdl_elf *ret_elf, const char **ret_why)
+int mdl_elf_load(struct mdl_vm *vm, int fd, uint64_t first, uint64_t limit, struct mdl_elf *ret_elf,
+		 const char **ret_why)
 {
 	Elf64_Phdr ph[SEGMENTS_MAX];
 	struct mdl_elf elf = { 0 };
@@ -119,8 +126,12 @@ int mdl_elf_load(struct mdl_vm *vm, int fd, uint64_t first, uint64_t limit, stru
 	for (int i = 0; i < h.e_phnum; i++) {
 		if (ph[i].p_type != PT_LOAD || !ph[i].p_memsz)
 			continue;
-		/* Checked against limit, which is within RAM; memory that is not in the file is zero from the start. */
-		err = read_at(fd, mdl_vm_ram(vm, ph[i].p_vaddr, ph[i].p_memsz), ph[i].p_filesz, ph[i].p_offset);
+		/*
+		 * Checked against limit, which is within RAM; memory that is not in the file is
+		 * zero from the start.
+		 */
+		err = read_at(fd, mdl_vm_ram(vm, ph[i].p_vaddr, ph[i].p_memsz), ph[i].p_filesz,
+			      ph[i].p_offset);
 		if (err)
 			return err;
 		elf.end = mdl_max_u64(elf.end, ph[i].p_vaddr + ph[i].p_memsz);

@@ -29,7 +29,8 @@ static int make_timer(timer_t *ret_timer)
 
 static int arm(timer_t timer, uint64_t ns)
 {
-	struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ns / MDL_NS_PER_S), .tv_nsec = (long)(ns % MDL_NS_PER_S) } };
+	struct itimerspec t = { .it_value = { .tv_sec = (time_t)(ns / MDL_NS_PER_S),
+					      .tv_nsec = (long)(ns % MDL_NS_PER_S) } };
 
 	return timer_settime(timer, 0, &t, NULL) < 0 ? -errno : 0;
 }
@@ -37,7 +38,10 @@ static int arm(timer_t timer, uint64_t ns)
 /* KVM takes the kernel's signal set: 8 bytes, bit n - 1 for signal n. */
 static int unblock_in_guest(int cpu_fd, const sigset_t *set)
 {
-	struct { struct kvm_signal_mask head; uint8_t bytes[8]; } mask;
+	struct {
+		struct kvm_signal_mask head;
+		uint8_t bytes[8];
+	} mask;
 	uint64_t bits = 0;
 
 	for (int s = 1; s <= 64; s++)
@@ -53,7 +57,7 @@ int mdl_events_init(struct mdl_events *e, int cpu_fd, uint64_t timeout_ns)
 	sigset_t set, in_guest;
 	int err;
 
-	*e = (struct mdl_events){ .fd = -1 };
+	*e = (struct mdl_events) { .fd = -1 };
 	sigemptyset(&set);
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(event_signals); i++)
 		sigaddset(&set, event_signals[i]);
@@ -99,7 +103,8 @@ int mdl_events_add_device(struct mdl_events *e, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+	if (flags < 0 || fcntl(fd, F_SETOWN, getpid()) < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
 		return -errno;
 	return 0;
 }
@@ -146,7 +151,8 @@ void mdl_events_write(struct mdl_events *e, int fd, const void *data, size_t byt
 	const uint8_t *p = data;
 
 	while (bytes) {
-		struct pollfd fds[2] = { { .fd = fd, .events = POLLOUT }, { .fd = e->fd, .events = POLLIN } };
+		struct pollfd fds[2] = { { .fd = fd, .events = POLLOUT },
+					 { .fd = e->fd, .events = POLLIN } };
 		ssize_t n;
 
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lays out guest memory as micro_abi.h describes and maps it. Small machines fail here with a clear text rather than in the
- * guest. Leaves out rights within RAM: the program, heap and stack are one readable, writable, executable area.
+ * Lays out guest memory as micro_abi.h describes and maps it. Small machines fail here with a clear
+ * text rather than in the guest. Leaves out rights within RAM: the program, heap and stack are one
+ * readable, writable, executable area.
  */
 #include "vmm/loader.h"
 
@@ -16,11 +17,12 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 
-#define PAGE		4096ull
-#define STACK_BYTES	(256ull << 10)
-#define HEAP_MIN_BYTES	(64ull << 10)
+#define PAGE	       4096ull
+#define STACK_BYTES    (256ull << 10)
+#define HEAP_MIN_BYTES (64ull << 10)
 
-static int load_data(struct mdl_vm *vm, const char *path, uint64_t *top, struct mdl_micro_boot *boot, char *why)
+static int load_data(struct mdl_vm *vm, const char *path, uint64_t *top,
+		     struct mdl_micro_boot *boot, char *why)
 {
 	mdl_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct stat st;
@@ -38,7 +40,8 @@ static int load_data(struct mdl_vm *vm, const char *path, uint64_t *top, struct 
 		return -EINVAL;
 	}
 	if (bytes > *top - MDL_MICRO_IMAGE) {
-		snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: does not fit in the guest's memory", path);
+		snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: does not fit in the guest's memory",
+			 path);
 		return -EFBIG;
 	}
 	*top = mdl_align_down(*top - bytes, PAGE);
@@ -46,7 +49,8 @@ static int load_data(struct mdl_vm *vm, const char *path, uint64_t *top, struct 
 		ssize_t n = read(fd, vm->ram + *top + done, bytes - done);
 
 		if (n <= 0) {
-			snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: %s", path, n ? strerror(errno) : "became shorter");
+			snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: %s", path,
+				 n ? strerror(errno) : "became shorter");
 			return -EIO;
 		}
 		done += (uint64_t)n;
@@ -56,7 +60,8 @@ static int load_data(struct mdl_vm *vm, const char *path, uint64_t *top, struct 
 	return 0;
 }
 
-static int load_args(struct mdl_vm *vm, const struct mdl_loader *what, struct mdl_micro_boot *boot, char *why)
+static int load_args(struct mdl_vm *vm, const struct mdl_loader *what, struct mdl_micro_boot *boot,
+		     char *why)
 {
 	uint64_t used = 0;
 
@@ -64,7 +69,9 @@ static int load_args(struct mdl_vm *vm, const struct mdl_loader *what, struct md
 		size_t n = strlen(what->argv[i]) + 1;
 
 		if (n > MDL_MICRO_ARGS_BYTES - used) {
-			snprintf(why, MDL_LOADER_WHY_BYTES, "arguments for the guest are longer than %d bytes", MDL_MICRO_ARGS_BYTES);
+			snprintf(why, MDL_LOADER_WHY_BYTES,
+				 "arguments for the guest are longer than %d bytes",
+				 MDL_MICRO_ARGS_BYTES);
 			return -E2BIG;
 		}
 		memcpy(vm->ram + MDL_MICRO_ARGS + used, what->argv[i], n);
@@ -74,14 +81,16 @@ static int load_args(struct mdl_vm *vm, const struct mdl_loader *what, struct md
 	return 0;
 }
 
-static int load_program(struct mdl_vm *vm, const char *path, uint64_t limit, struct mdl_elf *ret_elf, char *why)
+static int load_program(struct mdl_vm *vm, const char *path, uint64_t limit,
+			struct mdl_elf *ret_elf, char *why)
 {
 	mdl_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
 	const char *reason = NULL;
 	int err = fd < 0 ? -errno : mdl_elf_load(vm, fd, MDL_MICRO_IMAGE, limit, ret_elf, &reason);
 
 	if (err)
-		snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: %s", path, err == -ENOEXEC ? reason : strerror(-err));
+		snprintf(why, MDL_LOADER_WHY_BYTES, "%.120s: %s", path,
+			 err == -ENOEXEC ? reason : strerror(-err));
 	return err;
 }
 
@@ -110,7 +119,8 @@ static int fill_boot(struct mdl_vm *vm, const struct mdl_loader *what, struct md
 	return 0;
 }
 
-int mdl_loader_run(struct mdl_vm *vm, const struct mdl_loader *what, uint64_t *ret_out_addr, char *why)
+int mdl_loader_run(struct mdl_vm *vm, const struct mdl_loader *what, uint64_t *ret_out_addr,
+		   char *why)
 {
 	struct mdl_micro_boot boot = { 0 };
 	uint64_t top = vm->ram_bytes, guard;
@@ -123,7 +133,8 @@ int mdl_loader_run(struct mdl_vm *vm, const struct mdl_loader *what, uint64_t *r
 		err = load_args(vm, what, &boot, why);
 	if (err)
 		return err;
-	snprintf(why, MDL_LOADER_WHY_BYTES, "the guest's memory is too small for what it must hold");
+	snprintf(why, MDL_LOADER_WHY_BYTES,
+		 "the guest's memory is too small for what it must hold");
 	if (what->out_bytes) {
 		if (what->out_bytes > top - MDL_MICRO_IMAGE)
 			return -EFBIG;

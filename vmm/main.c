@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medley-vm: runs one bare-metal program (guest/micro) in a virtual machine with vGPUs. Options, order of set-up, exit codes; one
- * thread. Everything is opened before the guest runs; then the process confines itself. See micro_abi.h for the machine.
+ * medley-vm: runs one bare-metal program (guest/micro) in a virtual machine with vGPUs. Options,
+ * order of set-up, exit codes; one thread. Everything is opened before the guest runs; then the
+ * process confines itself. See micro_abi.h for the machine.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,15 +25,15 @@
 #include "vmm/sandbox.h"
 #include "vmm/vm.h"
 
-enum exit_code {		/* 0 to MDL_MICRO_EXIT_MAX are the guest's */
+enum exit_code { /* 0 to MDL_MICRO_EXIT_MAX are the guest's */
 	EXIT_USAGE = 64,
-	EXIT_BAD_INPUT = 65,	/* program, data or output file */
+	EXIT_BAD_INPUT = 65, /* program, data or output file */
 	EXIT_DEVICE = 69,
 	EXIT_CRASHED = 70,
 	EXIT_SYSTEM = 71,
 	EXIT_NO_KVM = 77,
 	EXIT_TIMEOUT = 124,
-	EXIT_SIGNAL = 128,	/* plus the signal */
+	EXIT_SIGNAL = 128, /* plus the signal */
 };
 
 #define SECONDS_MAX 1000000
@@ -42,19 +43,19 @@ struct options {
 	uint32_t num_vgpus;
 	uint64_t memory_bytes, out_bytes, timeout_ns;
 	const char *data;
-	char *out;		/* heap */
+	char *out; /* heap */
 	char **guest_argv;
 	int guest_argc;
 };
 
-struct machine {		/* what main has set up and must take down */
+struct machine { /* what main has set up and must take down */
 	struct mdl_vm *vm;
 	struct mdl_vm_device *device[MDL_MICRO_DEVICES];
 	uint32_t num_devices;
 	struct mdl_events events;
 	int out_fd;
 	uint64_t out_addr;
-	bool out_made;		/* the output file did not exist before */
+	bool out_made; /* the output file did not exist before */
 };
 
 static const char usage[] =
@@ -130,9 +131,13 @@ static bool parse_out(struct options *o, const char *arg)
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{ "vgpu", required_argument, NULL, 'v' }, { "memory", required_argument, NULL, 'm' },
-		{ "data", required_argument, NULL, 'd' }, { "out", required_argument, NULL, 'o' },
-		{ "timeout", required_argument, NULL, 't' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "vgpu", required_argument, NULL, 'v' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "data", required_argument, NULL, 'd' },
+		{ "out", required_argument, NULL, 'o' },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c;
 
@@ -145,20 +150,26 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->vgpu[o->num_vgpus++] = optarg;
 			break;
 		case 'm':
-			if (!parse_size(optarg, &o->memory_bytes) || o->memory_bytes < MDL_VM_RAM_MIN ||
-			    o->memory_bytes > MDL_VM_RAM_MAX || !mdl_is_aligned(o->memory_bytes, 2 << 20))
-				return fail(EXIT_USAGE, "--memory %s: a multiple of 2M from 2M to 3G is needed", optarg);
+			if (!parse_size(optarg, &o->memory_bytes) ||
+			    o->memory_bytes < MDL_VM_RAM_MIN || o->memory_bytes > MDL_VM_RAM_MAX ||
+			    !mdl_is_aligned(o->memory_bytes, 2 << 20))
+				return fail(EXIT_USAGE,
+					    "--memory %s: a multiple of 2M from 2M to 3G is needed",
+					    optarg);
 			break;
 		case 'd':
 			o->data = optarg;
 			break;
 		case 'o':
 			if (!parse_out(o, optarg))
-				return fail(EXIT_USAGE, "--out %s: FILE:SIZE is needed, as in result.bin:4M", optarg);
+				return fail(EXIT_USAGE,
+					    "--out %s: FILE:SIZE is needed, as in result.bin:4M",
+					    optarg);
 			break;
 		case 't':
 			if (!parse_seconds(optarg, &o->timeout_ns))
-				return fail(EXIT_USAGE, "--timeout %s: seconds are needed, as in 2.5", optarg);
+				return fail(EXIT_USAGE,
+					    "--timeout %s: seconds are needed, as in 2.5", optarg);
 			break;
 		case 'h':
 			return -1;
@@ -209,10 +220,11 @@ static int write_out(struct machine *m, const struct options *o)
 		ssize_t n = pwrite(m->out_fd, data + done, used - done, (off_t)done);
 
 		if (n <= 0)
-			return fail(EXIT_BAD_INPUT, "%s: %s", o->out, n ? strerror(errno) : "cannot be written");
+			return fail(EXIT_BAD_INPUT, "%s: %s", o->out,
+				    n ? strerror(errno) : "cannot be written");
 		done += (uint64_t)n;
 	}
-	m->out_made = false;	/* it is complete: keep it */
+	m->out_made = false; /* it is complete: keep it */
 	return 0;
 }
 
@@ -230,14 +242,17 @@ static int make_vm(struct machine *m, const struct options *o)
 
 static int attach_devices(struct machine *m, const struct options *o)
 {
-	struct mdl_vm_space space = { 0 };
+	struct mdl_vm_space space = { .vectors_max =
+					      (MDL_MICRO_VECTOR_LAST + 1 - MDL_MICRO_VECTOR_FIRST) /
+					      (o->num_vgpus ? o->num_vgpus : 1) };
 	const char *why;
 	int err;
 
 	for (uint32_t i = 0; i < o->num_vgpus; i++) {
 		err = mdl_vm_device_attach(m->vm, &space, o->vgpu[i], &m->device[i], &why);
 		if (err)
-			return fail(EXIT_DEVICE, "vGPU %s: cannot %s: %s", o->vgpu[i], why, strerror(-err));
+			return fail(EXIT_DEVICE, "vGPU %s: cannot %s: %s", o->vgpu[i], why,
+				    strerror(-err));
 		m->num_devices++;
 	}
 	err = mdl_vm_route_irqs(m->vm);
@@ -246,7 +261,8 @@ static int attach_devices(struct machine *m, const struct options *o)
 	for (uint32_t i = 0; i < m->num_devices; i++) {
 		err = mdl_vm_device_start(m->vm, m->device[i], &why);
 		if (err)
-			return fail(EXIT_DEVICE, "vGPU %s: cannot %s: %s", o->vgpu[i], why, strerror(-err));
+			return fail(EXIT_DEVICE, "vGPU %s: cannot %s: %s", o->vgpu[i], why,
+				    strerror(-err));
 	}
 	return 0;
 }
@@ -255,8 +271,13 @@ static int load_guest(struct machine *m, const struct options *o)
 {
 	struct mdl_micro_device info[MDL_MICRO_DEVICES] = { 0 };
 	struct mdl_loader what = {
-		.program = o->guest_argv[0], .argv = o->guest_argv, .argc = (uint32_t)o->guest_argc, .data = o->data,
-		.out_bytes = o->out_bytes, .device = info, .num_devices = m->num_devices,
+		.program = o->guest_argv[0],
+		.argv = o->guest_argv,
+		.argc = (uint32_t)o->guest_argc,
+		.data = o->data,
+		.out_bytes = o->out_bytes,
+		.device = info,
+		.num_devices = m->num_devices,
 	};
 	char why[MDL_LOADER_WHY_BYTES];
 	int err;
@@ -269,13 +290,17 @@ static int load_guest(struct machine *m, const struct options *o)
 
 static void report_death(const struct mdl_vm_device *dev)
 {
-	mdl_log(MDL_LOG_ERROR, "vGPU %s: connection lost; its registers read all-ones from here on", mdl_vm_device_path(dev));
+	mdl_log(MDL_LOG_ERROR, "vGPU %s: connection lost; its registers read all-ones from here on",
+		mdl_vm_device_path(dev));
 }
 
 static int run_guest(struct machine *m, const struct options *o)
 {
 	struct mdl_run r = {
-		.vm = m->vm, .events = &m->events, .device = m->device, .num_devices = m->num_devices,
+		.vm = m->vm,
+		.events = &m->events,
+		.device = m->device,
+		.num_devices = m->num_devices,
 		.console_fd = STDOUT_FILENO,
 	};
 	int err = mdl_events_init(&m->events, m->vm->cpu_fd, o->timeout_ns);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The run loop: KVM_RUN, then what the guest asked for: trapped device registers and the ports of micro_abi.h. Owned by the VMM's one
- * thread; the guest does not run meanwhile, so what is read of its memory here does not change underneath (devices may
- * write to it, which is why it is copied first all the same).
+ * The run loop: KVM_RUN, then what the guest asked for: trapped device registers and the ports of
+ * micro_abi.h. Owned by the VMM's one thread; the guest does not run meanwhile, so what is read of
+ * its memory here does not change underneath (devices may write to it, which is why it is copied
+ * first all the same).
  */
 #include "vmm/run.h"
 
@@ -21,13 +22,30 @@
 #define WAIT_MAX_NS (3600 * MDL_NS_PER_S)
 
 static const char *const exception_name[] = {
-	[0] = "division error", [1] = "debug", [2] = "NMI", [3] = "breakpoint", [4] = "overflow", [5] = "bound range",
-	[6] = "invalid instruction", [7] = "no FPU", [8] = "double fault", [10] = "invalid TSS", [11] = "segment not present",
-	[12] = "stack fault", [13] = "general protection", [14] = "page fault", [16] = "x87 error", [17] = "alignment check",
-	[18] = "machine check", [19] = "SIMD error", [20] = "virtualization", [21] = "control protection",
+	[0] = "division error",
+	[1] = "debug",
+	[2] = "NMI",
+	[3] = "breakpoint",
+	[4] = "overflow",
+	[5] = "bound range",
+	[6] = "invalid instruction",
+	[7] = "no FPU",
+	[8] = "double fault",
+	[10] = "invalid TSS",
+	[11] = "segment not present",
+	[12] = "stack fault",
+	[13] = "general protection",
+	[14] = "page fault",
+	[16] = "x87 error",
+	[17] = "alignment check",
+	[18] = "machine check",
+	[19] = "SIMD error",
+	[20] = "virtualization",
+	[21] = "control protection",
 };
 
-static bool __attribute__((format(printf, 3, 4))) end(struct mdl_run *r, enum mdl_run_end how, const char *fmt, ...)
+static bool __attribute__((format(printf, 3, 4)))
+end(struct mdl_run *r, enum mdl_run_end how, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -51,13 +69,16 @@ static bool report_fault(struct mdl_run *r)
 		name = exception_name[f.vector];
 	if (f.vector == 14)
 		snprintf(where, sizeof(where), ", address 0x%llx", (unsigned long long)f.addr);
-	return end(r, MDL_RUN_CRASHED, "guest exception: vector %u (%s), rip 0x%llx%s, error code 0x%llx", f.vector,
-		   name ? name : "reserved", (unsigned long long)f.rip, where, (unsigned long long)f.error);
+	return end(r, MDL_RUN_CRASHED,
+		   "guest exception: vector %u (%s), rip 0x%llx%s, error code 0x%llx", f.vector,
+		   name ? name : "reserved", (unsigned long long)f.rip, where,
+		   (unsigned long long)f.error);
 }
 
 static uint64_t irq_count(const struct mdl_vm *vm, uint32_t vector)
 {
-	const volatile uint64_t *count = mdl_vm_ram(vm, MDL_MICRO_IRQ_PAGE, MDL_MICRO_VECTORS * sizeof(*count));
+	const volatile uint64_t *count =
+		mdl_vm_ram(vm, MDL_MICRO_IRQ_PAGE, MDL_MICRO_VECTORS * sizeof(*count));
 	uint64_t sum = 0;
 
 	if (vector)
@@ -68,8 +89,8 @@ static uint64_t irq_count(const struct mdl_vm *vm, uint32_t vector)
 }
 
 /*
- * The guest idles. Its CPU is stopped here, so no handler runs between the comparison and the halt; an interrupt that arrives in between
- * waits in the local APIC and ends the halt at once.
+ * The guest idles. Its CPU is stopped here, so no handler runs between the comparison and the halt;
+ * an interrupt that arrives in between waits in the local APIC and ends the halt at once.
  */
 static void guest_wait(struct mdl_run *r, uint32_t addr)
 {
@@ -81,7 +102,9 @@ static void guest_wait(struct mdl_run *r, uint32_t addr)
 	memcpy(&w, p, sizeof(w));
 	if (!w.timeout_ns || irq_count(r->vm, w.vector) != w.seen)
 		return;
-	if (mdl_events_arm_wait(r->events, w.timeout_ns == UINT64_MAX ? 0 : mdl_min_u64(w.timeout_ns, WAIT_MAX_NS)) == 0)
+	if (mdl_events_arm_wait(r->events, w.timeout_ns == UINT64_MAX
+						   ? 0
+						   : mdl_min_u64(w.timeout_ns, WAIT_MAX_NS)) == 0)
 		(void)mdl_vm_cpu_halt(r->vm, true);
 }
 
@@ -99,7 +122,8 @@ static void guest_print(struct mdl_run *r, uint32_t addr)
 		mdl_events_write(r->events, r->console_fd, p, w.bytes);
 }
 
-static bool port_out(struct mdl_run *r, uint16_t port, const uint8_t *data, uint32_t width, uint32_t count)
+static bool port_out(struct mdl_run *r, uint16_t port, const uint8_t *data, uint32_t width,
+		     uint32_t count)
 {
 	uint32_t value = 0;
 
@@ -138,10 +162,12 @@ static bool on_io(struct mdl_run *r)
 	uint32_t width = run->io.size, count = run->io.count;
 
 	/* KVM keeps these consistent; a kernel that did not would make us read elsewhere. */
-	if (width > 4 || !mdl_range_ok(run->io.data_offset, (uint64_t)width * count, r->vm->run_bytes))
+	if (width > 4 ||
+	    !mdl_range_ok(run->io.data_offset, (uint64_t)width * count, r->vm->run_bytes))
 		return end(r, MDL_RUN_FAILED, "strange port access from KVM");
 	if (run->io.direction == KVM_EXIT_IO_OUT)
-		return port_out(r, run->io.port, (uint8_t *)run + run->io.data_offset, width, count);
+		return port_out(r, run->io.port, (uint8_t *)run + run->io.data_offset, width,
+				count);
 	port_in(run->io.port, (uint8_t *)run + run->io.data_offset, width * count);
 	return true;
 }
@@ -156,12 +182,17 @@ static void report_deaths(struct mdl_run *r, void (*on_death)(const struct mdl_v
 static void on_mmio(struct mdl_run *r, void (*on_death)(const struct mdl_vm_device *dev))
 {
 	struct kvm_run *run = r->vm->run;
-	uint32_t bytes = run->mmio.len <= sizeof(run->mmio.data) ? run->mmio.len : sizeof(run->mmio.data);
+	uint32_t bytes =
+		run->mmio.len <= sizeof(run->mmio.data) ? run->mmio.len : sizeof(run->mmio.data);
 
 	for (size_t i = 0; i < r->num_devices; i++) {
-		if (!mdl_vm_device_access(r->device[i], run->mmio.phys_addr, run->mmio.data, bytes, run->mmio.is_write))
+		if (!mdl_vm_device_access(r->device[i], run->mmio.phys_addr, run->mmio.data, bytes,
+					  run->mmio.is_write))
 			continue;
-		/* The reply has raised MDL_EVENT_DEVICE: take it now, or it ends the next KVM_RUN for nothing. */
+		/*
+		 * The reply has raised MDL_EVENT_DEVICE: take it now, or it ends the next KVM_RUN
+		 * for nothing.
+		 */
 		r->events->pending = mdl_events_take(r->events);
 		report_deaths(r, on_death);
 		return;
@@ -203,7 +234,8 @@ static bool run_once(struct mdl_run *r, void (*on_death)(const struct mdl_vm_dev
 		if (errno == EINTR || errno == EAGAIN)
 			return handle_events(r, on_death);
 		if (errno == EFAULT)
-			return end(r, MDL_RUN_CRASHED, "guest memory is gone (a device took it back?), rip 0x%llx",
+			return end(r, MDL_RUN_CRASHED,
+				   "guest memory is gone (a device took it back?), rip 0x%llx",
 				   (unsigned long long)mdl_vm_cpu_rip(r->vm));
 		return end(r, MDL_RUN_FAILED, "KVM cannot run the guest: %s", strerror(errno));
 	}
@@ -217,14 +249,16 @@ static bool run_once(struct mdl_run *r, void (*on_death)(const struct mdl_vm_dev
 		return end(r, MDL_RUN_CRASHED, "guest crashed (triple fault), rip 0x%llx",
 			   (unsigned long long)mdl_vm_cpu_rip(r->vm));
 	case KVM_EXIT_INTERNAL_ERROR:
-		return end(r, MDL_RUN_CRASHED, "KVM cannot emulate the guest's instruction at rip 0x%llx (suberror %u)",
+		return end(r, MDL_RUN_CRASHED,
+			   "KVM cannot emulate the guest's instruction at rip 0x%llx (suberror %u)",
 			   (unsigned long long)mdl_vm_cpu_rip(r->vm), run->internal.suberror);
 	case KVM_EXIT_FAIL_ENTRY:
-		return end(r, MDL_RUN_FAILED, "the processor refuses the guest's state (reason 0x%llx)",
+		return end(r, MDL_RUN_FAILED,
+			   "the processor refuses the guest's state (reason 0x%llx)",
 			   (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 	default:
-		return end(r, MDL_RUN_CRASHED, "unexpected exit %u from KVM at rip 0x%llx", run->exit_reason,
-			   (unsigned long long)mdl_vm_cpu_rip(r->vm));
+		return end(r, MDL_RUN_CRASHED, "unexpected exit %u from KVM at rip 0x%llx",
+			   run->exit_reason, (unsigned long long)mdl_vm_cpu_rip(r->vm));
 	}
 }
 

@@ -11,11 +11,11 @@
 #include "vmm/vm.h"
 
 enum mdl_run_end {
-	MDL_RUN_EXITED,		/* status is the guest's */
-	MDL_RUN_CRASHED,	/* the guest did what ends it; text says what */
+	MDL_RUN_EXITED, /* status is the guest's */
+	MDL_RUN_CRASHED, /* the guest did what ends it; text says what */
 	MDL_RUN_TIMEOUT,
-	MDL_RUN_INTERRUPTED,	/* status is the signal */
-	MDL_RUN_FAILED,		/* ours or KVM's fault; text says what */
+	MDL_RUN_INTERRUPTED, /* status is the signal */
+	MDL_RUN_FAILED, /* ours or KVM's fault; text says what */
 };
 
 struct mdl_run {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See sandbox.h. The guest is confined by KVM; this bounds what a fault in the exit handlers or in the client of a hostile vfio-user
- * server could become. unlink is there for a result file that was begun by a VM that failed.
+ * See sandbox.h. The guest is confined by KVM; this bounds what a fault in the exit handlers or in
+ * the client of a hostile vfio-user server could become. unlink is there for a result file that was
+ * begun by a VM that failed.
  */
 #include "vmm/sandbox.h"
 
@@ -13,12 +14,17 @@
 #include "base/util.h"
 
 static const int allowed[] = {
-	SCMP_SYS(ioctl), SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(pread64), SCMP_SYS(pwrite64), SCMP_SYS(poll), SCMP_SYS(ppoll),
-	SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(shutdown), SCMP_SYS(close),
-	SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(ftruncate), SCMP_SYS(unlink), SCMP_SYS(lseek),
-	SCMP_SYS(timer_settime), SCMP_SYS(timer_delete), SCMP_SYS(clock_gettime), SCMP_SYS(getrandom), SCMP_SYS(munmap),
-	SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(futex), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(getpid),
-	SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
+	SCMP_SYS(ioctl),	   SCMP_SYS(read),	    SCMP_SYS(write),
+	SCMP_SYS(pread64),	   SCMP_SYS(pwrite64),	    SCMP_SYS(poll),
+	SCMP_SYS(ppoll),	   SCMP_SYS(sendmsg),	    SCMP_SYS(recvmsg),
+	SCMP_SYS(sendto),	   SCMP_SYS(recvfrom),	    SCMP_SYS(shutdown),
+	SCMP_SYS(close),	   SCMP_SYS(fcntl),	    SCMP_SYS(fstat),
+	SCMP_SYS(newfstatat),	   SCMP_SYS(ftruncate),	    SCMP_SYS(unlink),
+	SCMP_SYS(lseek),	   SCMP_SYS(timer_settime), SCMP_SYS(timer_delete),
+	SCMP_SYS(clock_gettime),   SCMP_SYS(getrandom),	    SCMP_SYS(munmap),
+	SCMP_SYS(madvise),	   SCMP_SYS(brk),	    SCMP_SYS(futex),
+	SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigreturn),  SCMP_SYS(getpid),
+	SCMP_SYS(restart_syscall), SCMP_SYS(exit),	    SCMP_SYS(exit_group),
 };
 
 /* Leak checkers trace the process at its end. */

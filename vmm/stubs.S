@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest's interrupt and exception handlers, copied to MDL_VM_STUBS. Position independent but for fixed addresses below 4 GiB.
+ * The guest's interrupt and exception handlers, copied to MDL_VM_STUBS. Position independent but
+ * for fixed addresses below 4 GiB.
  *
- * Exceptions enter ring 0 on a stack of their own and leave through the fault port for good; the VMM reads the frame.
- * Interrupts stay in ring 3: the gate's code segment has the ring that is interrupted, so there is no stack switch, the frame lies on
- * the program's stack (programs have no red zone), and iretq is an ordinary instruction. That matters on hosts that
- * emulate ring 0, where each instruction there costs microseconds. They are trap gates: IF stays on, as iretq in ring 3 could
- * not restore it on such hosts. A higher vector may then nest, which is harmless: incq is one instruction.
+ * Exceptions enter ring 0 on a stack of their own and leave through the fault port for good; the
+ * VMM reads the frame. Interrupts stay in ring 3: the gate's code segment has the ring that is
+ * interrupted, so there is no stack switch, the frame lies on the program's stack (programs have no
+ * red zone), and iretq is an ordinary instruction. That matters on hosts that emulate ring 0, where
+ * each instruction there costs microseconds. They are trap gates: IF stays on, as iretq in ring 3
+ * could not restore it on such hosts. A higher vector may then nest, which is harmless: incq is one
+ * instruction.
  */
 #include "vmm/layout.h"
 #include "vmm/micro_abi.h"

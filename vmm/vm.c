@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine: KVM's descriptors, memory slots, interrupt controllers, doorbells. Leaves out more than one CPU, and anything
- * that changes while the guest runs: all of it is set up before. See cpu.c for the CPU.
+ * The machine: KVM's descriptors, memory slots, interrupt controllers, doorbells. Leaves out more
+ * than one CPU, and anything that changes while the guest runs: all of it is set up before. See
+ * cpu.c for the CPU.
  */
 #include "vmm/vm.h"
 
@@ -28,11 +29,18 @@ static int vm_ioctl(int fd, unsigned long request, void *arg)
 
 static int open_kvm(struct mdl_vm *vm, const char **ret_why)
 {
-	static const struct { int cap; const char *name; } needs[] = {
-		{ KVM_CAP_USER_MEMORY, "user memory" }, { KVM_CAP_IRQCHIP, "an interrupt controller" },
-		{ KVM_CAP_IRQFD, "irqfd" }, { KVM_CAP_IOEVENTFD, "ioeventfd" },
-		{ KVM_CAP_SIGNAL_MSI, "MSI" }, { KVM_CAP_IRQ_ROUTING, "interrupt routing" },
-		{ KVM_CAP_XCRS, "XCR0" }, { KVM_CAP_GET_TSC_KHZ, "the TSC's rate" },
+	static const struct {
+		int cap;
+		const char *name;
+	} needs[] = {
+		{ KVM_CAP_USER_MEMORY, "user memory" },
+		{ KVM_CAP_IRQCHIP, "an interrupt controller" },
+		{ KVM_CAP_IRQFD, "irqfd" },
+		{ KVM_CAP_IOEVENTFD, "ioeventfd" },
+		{ KVM_CAP_SIGNAL_MSI, "MSI" },
+		{ KVM_CAP_IRQ_ROUTING, "interrupt routing" },
+		{ KVM_CAP_XCRS, "XCR0" },
+		{ KVM_CAP_GET_TSC_KHZ, "the TSC's rate" },
 	};
 
 	*ret_why = "open /dev/kvm";
@@ -59,13 +67,14 @@ static int add_ram(struct mdl_vm *vm, uint64_t bytes)
 
 	if (err)
 		return err;
-	vm->ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, vm->ram_fd, 0);
+	vm->ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, vm->ram_fd,
+		       0);
 	if (vm->ram == MAP_FAILED) {
 		vm->ram = NULL;
 		return -errno;
 	}
 	vm->ram_bytes = bytes;
-	madvise(vm->ram, bytes, MADV_HUGEPAGE);	/* a wish; refused where memfds cannot */
+	madvise(vm->ram, bytes, MADV_HUGEPAGE); /* a wish; refused where memfds cannot */
 	return mdl_vm_add_memory(vm, 0, vm->ram, bytes);
 }
 
@@ -95,7 +104,8 @@ int mdl_vm_create(uint64_t ram_bytes, struct mdl_vm **ret_vm, const char **ret_w
 	int err;
 
 	*ret_why = "memory size";
-	if (ram_bytes < MDL_VM_RAM_MIN || ram_bytes > MDL_VM_RAM_MAX || !mdl_is_aligned(ram_bytes, 2 << 20))
+	if (ram_bytes < MDL_VM_RAM_MIN || ram_bytes > MDL_VM_RAM_MAX ||
+	    !mdl_is_aligned(ram_bytes, 2 << 20))
 		return -EINVAL;
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
@@ -153,7 +163,9 @@ void *mdl_vm_ram(const struct mdl_vm *vm, uint64_t addr, uint64_t bytes)
 int mdl_vm_add_memory(struct mdl_vm *vm, uint64_t addr, void *host, uint64_t bytes)
 {
 	struct kvm_userspace_memory_region slot = {
-		.slot = vm->slots, .guest_phys_addr = addr, .memory_size = bytes,
+		.slot = vm->slots,
+		.guest_phys_addr = addr,
+		.memory_size = bytes,
 		.userspace_addr = (uint64_t)(uintptr_t)host,
 	};
 	int err = vm_ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot);
@@ -181,7 +193,8 @@ int mdl_vm_alloc_vectors(struct mdl_vm *vm, uint32_t count, uint32_t *ret_first)
 
 int mdl_vm_route_irqs(struct mdl_vm *vm)
 {
-	mdl_autofree struct kvm_irq_routing *table = calloc(1, sizeof(*table) + vm->vectors * sizeof(table->entries[0]));
+	mdl_autofree struct kvm_irq_routing *table =
+		calloc(1, sizeof(*table) + vm->vectors * sizeof(table->entries[0]));
 
 	if (!table)
 		return -ENOMEM;
@@ -198,7 +211,8 @@ int mdl_vm_route_irqs(struct mdl_vm *vm)
 
 int mdl_vm_add_irqfd(struct mdl_vm *vm, uint32_t vector, int fd)
 {
-	struct kvm_irqfd irq = { .fd = (uint32_t)fd, .gsi = GSI_FIRST + vector - MDL_MICRO_VECTOR_FIRST };
+	struct kvm_irqfd irq = { .fd = (uint32_t)fd,
+				 .gsi = GSI_FIRST + vector - MDL_MICRO_VECTOR_FIRST };
 
 	return vm_ioctl(vm->vm_fd, KVM_IRQFD, &irq);
 }

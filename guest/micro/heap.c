@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * malloc and relatives: one list of free blocks in address order, first fit, neighbours joined when freed. Every block is preceded by its
- * length; blocks are multiples of 16 bytes. Single-threaded. Leaves out everything that makes allocators fast with thousands of
- * blocks: guests here allocate a few large ones.
+ * malloc and relatives: one list of free blocks in address order, first fit, neighbours joined when
+ * freed. Every block is preceded by its length; blocks are multiples of 16 bytes. Single-threaded.
+ * Leaves out everything that makes allocators fast with thousands of blocks: guests here allocate a
+ * few large ones.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -11,11 +12,11 @@
 
 #include "guest/micro/internal.h"
 
-#define UNIT	16u
-#define USED	0x6d646c55u	/* marks the header of a block in use; a double free is noticed */
+#define UNIT 16u
+#define USED 0x6d646c55u /* marks the header of a block in use; a double free is noticed */
 
-struct header {			/* before every block in use */
-	uint64_t bytes;		/* of the block, header included */
+struct header { /* before every block in use */
+	uint64_t bytes; /* of the block, header included */
 	uint64_t mark;
 };
 
@@ -35,7 +36,10 @@ void micro_heap_init(uint64_t addr, uint64_t bytes)
 	holes->next = NULL;
 }
 
-/* The lowest aligned block of `bytes` (header included) in the hole, such that what is in front of it is nothing or a hole. */
+/*
+ * The lowest aligned block of `bytes` (header included) in the hole, such that what is in front of
+ * it is nothing or a hole.
+ */
 static uint64_t fit(const struct hole *h, uint64_t bytes, uint64_t align)
 {
 	uint64_t start = (uint64_t)(uintptr_t)h, user = (start + UNIT + align - 1) & ~(align - 1);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memcpy, memmove, memset, memcmp. Copies go by size: short ones in two overlapping loads; then 32-byte vectors; beyond the last-level
- * cache, stores that go around it (they spare reading what is overwritten). What the CPU has and how large its cache is comes
- * from cpuid at start. Single-threaded. Compiled so that the compiler does not turn the loops here into calls of themselves.
+ * memcpy, memmove, memset, memcmp. Copies go by size: short ones in two overlapping loads; then
+ * 32-byte vectors; beyond the last-level cache, stores that go around it (they spare reading what
+ * is overwritten). What the CPU has and how large its cache is comes from cpuid at start.
+ * Single-threaded. Compiled so that the compiler does not turn the loops here into calls of
+ * themselves.
  */
 #include <cpuid.h>
 #include <immintrin.h>
@@ -35,7 +37,8 @@ static uint64_t last_cache_bytes(void)
 			break;
 		if ((a >> 5 & 7) >= best) {
 			best = a >> 5 & 7;
-			bytes = (uint64_t)((b >> 22) + 1) * ((b >> 12 & 0x3ff) + 1) * ((b & 0xfff) + 1) * ((uint64_t)c + 1);
+			bytes = (uint64_t)((b >> 22) + 1) * ((b >> 12 & 0x3ff) + 1) *
+				((b & 0xfff) + 1) * ((uint64_t)c + 1);
 		}
 	}
 	return bytes;
@@ -57,7 +60,8 @@ void micro_mem_init(void)
 static void copy_short(unsigned char *to, const unsigned char *from, size_t n)
 {
 	if (n >= 16) {
-		__m128i a = _mm_loadu_si128((const __m128i *)from), b = _mm_loadu_si128((const __m128i *)(from + n - 16));
+		__m128i a = _mm_loadu_si128((const __m128i *)from),
+			b = _mm_loadu_si128((const __m128i *)(from + n - 16));
 
 		_mm_storeu_si128((__m128i *)to, a);
 		_mm_storeu_si128((__m128i *)(to + n - 16), b);
@@ -85,10 +89,11 @@ static void copy_short(unsigned char *to, const unsigned char *from, size_t n)
 }
 
 /* More than 32 bytes; regions may overlap if to is below from. */
-__attribute__((target("avx2")))
-static void copy_up(unsigned char *to, const unsigned char *from, size_t n)
+__attribute__((target("avx2"))) static void copy_up(unsigned char *to, const unsigned char *from,
+						    size_t n)
 {
-	__m256i head = _mm256_loadu_si256((const __m256i *)from), tail = _mm256_loadu_si256((const __m256i *)(from + n - 32));
+	__m256i head = _mm256_loadu_si256((const __m256i *)from),
+		tail = _mm256_loadu_si256((const __m256i *)(from + n - 32));
 	size_t skip = 32 - ((uintptr_t)to & 31), i;
 
 	/* The tail was read first: the loop may have overwritten it. */
@@ -119,8 +124,8 @@ static void copy_up(unsigned char *to, const unsigned char *from, size_t n)
 }
 
 /* More than 32 bytes; to is above from, overlapping. */
-__attribute__((target("avx2")))
-static void copy_down(unsigned char *to, const unsigned char *from, size_t n)
+__attribute__((target("avx2"))) static void copy_down(unsigned char *to, const unsigned char *from,
+						      size_t n)
 {
 	__m256i head = _mm256_loadu_si256((const __m256i *)from);
 	size_t i = n;
@@ -133,14 +138,18 @@ static void copy_down(unsigned char *to, const unsigned char *from, size_t n)
 		_mm256_storeu_si256((__m256i *)(to + i - 64), b);
 	}
 	if (i > 32)
-		_mm256_storeu_si256((__m256i *)(to + i - 32), _mm256_loadu_si256((const __m256i *)(from + i - 32)));
+		_mm256_storeu_si256((__m256i *)(to + i - 32),
+				    _mm256_loadu_si256((const __m256i *)(from + i - 32)));
 	_mm256_storeu_si256((__m256i *)to, head);
 	_mm256_zeroupper();
 }
 
-/* Very long and not overlapping. Two pages side by side keep more of the memory's banks and prefetchers at work. */
-__attribute__((target("avx2")))
-static void copy_stream(unsigned char *to, const unsigned char *from, size_t n)
+/*
+ * Very long and not overlapping. Two pages side by side keep more of the memory's banks and
+ * prefetchers at work.
+ */
+__attribute__((target("avx2"))) static void copy_stream(unsigned char *to,
+							const unsigned char *from, size_t n)
 {
 	size_t skip = 32 - ((uintptr_t)to & 31);
 
@@ -152,7 +161,8 @@ static void copy_stream(unsigned char *to, const unsigned char *from, size_t n)
 		for (size_t i = 0; i < 4096; i += 64)
 			for (size_t page = 0; page < 8192; page += 4096) {
 				__m256i a = _mm256_loadu_si256((const __m256i *)(from + page + i));
-				__m256i b = _mm256_loadu_si256((const __m256i *)(from + page + i + 32));
+				__m256i b =
+					_mm256_loadu_si256((const __m256i *)(from + page + i + 32));
 
 				_mm256_stream_si256((__m256i *)(to + page + i), a);
 				_mm256_stream_si256((__m256i *)(to + page + i + 32), b);

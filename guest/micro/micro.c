@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The part of the runtime that talks to the machine: start and end, devices, interrupts, clock, input and output. Single-threaded; interrupt
- * handlers are the VMM's and only count, so nothing here needs a lock.
+ * The part of the runtime that talks to the machine: start and end, devices, interrupts, clock,
+ * input and output. Single-threaded; interrupt handlers are the VMM's and only count, so nothing
+ * here needs a lock.
  */
 #include "guest/micro/micro.h"
 
@@ -13,9 +14,10 @@
 
 #define ARGS_MAX 512
 
-_Static_assert(sizeof(((struct micro_device *)NULL)->bar) == sizeof(((struct mdl_micro_device *)NULL)->bar) &&
-	       sizeof(struct micro_device) == sizeof(struct mdl_micro_device) &&
-	       offsetof(struct micro_device, bar) == offsetof(struct mdl_micro_device, bar),
+_Static_assert(sizeof(((struct micro_device *)NULL)->bar) ==
+			       sizeof(((struct mdl_micro_device *)NULL)->bar) &&
+		       sizeof(struct micro_device) == sizeof(struct mdl_micro_device) &&
+		       offsetof(struct micro_device, bar) == offsetof(struct mdl_micro_device, bar),
 	       "the boot page's devices are used in place");
 
 void micro_start(const struct mdl_micro_boot *boot)
@@ -49,7 +51,8 @@ size_t micro_device_count(void)
 
 const struct micro_device *micro_device(size_t i)
 {
-	return i < micro_boot()->num_devices ? (const struct micro_device *)&micro_boot()->device[i] : NULL;
+	return i < micro_boot()->num_devices ? (const struct micro_device *)&micro_boot()->device[i]
+					     : NULL;
 }
 
 void *micro_dma_alloc(size_t bytes, size_t align)
@@ -57,7 +60,8 @@ void *micro_dma_alloc(size_t bytes, size_t align)
 	void *p = NULL;
 
 	/* Whole pages, so that nothing else shares what a device may reach. */
-	if (bytes > SIZE_MAX - 4095 || posix_memalign(&p, align < 4096 ? 4096 : align, (bytes + 4095) & ~(size_t)4095))
+	if (bytes > SIZE_MAX - 4095 ||
+	    posix_memalign(&p, align < 4096 ? 4096 : align, (bytes + 4095) & ~(size_t)4095))
 		return NULL;
 	return memset(p, 0, bytes);
 }

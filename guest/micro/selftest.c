@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The runtime tested from inside: selftest.elf CASE. Prints what failed and exits with 1; cases that must end the VM otherwise say so.
- * The device cases drive the toy device of tests/micro/toy.h.
+ * The runtime tested from inside: selftest.elf CASE. Prints what failed and exits with 1; cases
+ * that must end the VM otherwise say so. The device cases drive the toy device of
+ * tests/micro/toy.h.
  */
 #include <assert.h>
 #include <errno.h>
@@ -14,12 +15,13 @@
 #include "tests/micro/toy.h"
 #include "vmm/micro_abi.h"
 
-#define CHECK(cond) do { \
-	if (!(cond)) { \
-		printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
-		micro_exit(1); \
-	} \
-} while (0)
+#define CHECK(cond)                                                                 \
+	do {                                                                        \
+		if (!(cond)) {                                                      \
+			printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #cond); \
+			micro_exit(1);                                              \
+		}                                                                   \
+	} while (0)
 
 #define MS 1000000ull
 
@@ -37,10 +39,15 @@ static void fill(uint8_t *p, size_t n, unsigned int seed)
 		p[i] = (uint8_t)((i * 31 + seed) ^ (i >> 7));
 }
 
-/* Every length to 300 and some around the sizes at which the method changes, at odd alignments, overlapping both ways. */
+/*
+ * Every length to 300 and some around the sizes at which the method changes, at odd alignments,
+ * overlapping both ways.
+ */
 static void test_mem(void)
 {
-	static const size_t longs[] = { 511, 4095, 4097, 8191, 8192, 8193, 70001, 9 << 20, 50 << 20 };
+	static const size_t longs[] = {
+		511, 4095, 4097, 8191, 8192, 8193, 70001, 9 << 20, 50 << 20
+	};
 	size_t room = (50 << 20) + 4096, count = sizeof(longs) / sizeof(longs[0]);
 	uint8_t *a = malloc(room), *b = malloc(room);
 
@@ -77,13 +84,17 @@ static void test_mem(void)
 
 static void test_heap(void)
 {
-	enum { N = 300 };
+	enum {
+		N = 300
+	};
 	static void *p[N];
 	static size_t size[N];
 	size_t big = 1 << 20;
 	void *all;
 
-	/* The largest block there is, to compare with at the end: nothing may be lost in between. */
+	/*
+	 * The largest block there is, to compare with at the end: nothing may be lost in between.
+	 */
 	while ((all = malloc(big * 2)) != NULL) {
 		free(all);
 		big *= 2;
@@ -114,7 +125,8 @@ static void test_heap(void)
 	all = malloc(big);
 	CHECK(all);
 	free(all);
-	CHECK(!malloc(hidden(SIZE_MAX)) && !calloc(hidden(SIZE_MAX / 2), 3) && !malloc(hidden(SIZE_MAX - 64)));
+	CHECK(!malloc(hidden(SIZE_MAX)) && !calloc(hidden(SIZE_MAX / 2), 3) &&
+	      !malloc(hidden(SIZE_MAX - 64)));
 	CHECK(!micro_dma_alloc(SIZE_MAX, 4096));
 	all = micro_dma_alloc(5000, 1 << 21);
 	CHECK(all && (micro_pa(all) & ((1 << 21) - 1)) == 0);
@@ -126,14 +138,16 @@ static int by_value(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-#define EXPECT(text, ...) do { \
-	char buf_[128]; \
-	int n_ = snprintf(buf_, sizeof(buf_), __VA_ARGS__); \
-	if (strcmp(buf_, text) || n_ != (int)strlen(text)) { \
-		printf("line %d: \"%s\" (%d), expected \"%s\"\n", __LINE__, buf_, n_, text); \
-		micro_exit(1); \
-	} \
-} while (0)
+#define EXPECT(text, ...)                                                                     \
+	do {                                                                                  \
+		char buf_[128];                                                               \
+		int n_ = snprintf(buf_, sizeof(buf_), __VA_ARGS__);                           \
+		if (strcmp(buf_, text) || n_ != (int)strlen(text)) {                          \
+			printf("line %d: \"%s\" (%d), expected \"%s\"\n", __LINE__, buf_, n_, \
+			       text);                                                         \
+			micro_exit(1);                                                        \
+		}                                                                             \
+	} while (0)
 
 static void test_libc(void)
 {
@@ -143,23 +157,30 @@ static void test_libc(void)
 
 	EXPECT("-5|  -5|-5  |-0005|+5| 5", "%d|%4d|%-4d|%05d|%+d|% d", -5, -5, -5, -5, 5, 5);
 	EXPECT("ff FF 0xff 0 377 00ff", "%x %X %#x %#x %o %.4x", 255, 255, 255, 0, 255, 255);
-	EXPECT("-9223372036854775808 18446744073709551615", "%lld %llu", -9223372036854775807ll - 1, ~0ull);
-	EXPECT("255 -1 65535 4096", "%hhu %hhd %hu %zu", (unsigned char)0xff, (signed char)-1, (unsigned short)0xffff, (size_t)4096);
-	EXPECT("abc|  abc|abc  |ab|(null)|x%", "%s|%5s|%-5s|%.2s|%s|%c%%", "abc", "abc", "abc", "abc", (char *)hidden(0), 'x');
-	EXPECT("3.142 -0.50 1000000.000000 2 0.050 1.00", "%.3f %.2f %f %.0f %.3f %.2f", 3.14159, -0.5, 1e6, 1.7, 0.05, 0.999);
+	EXPECT("-9223372036854775808 18446744073709551615", "%lld %llu", -9223372036854775807ll - 1,
+	       ~0ull);
+	EXPECT("255 -1 65535 4096", "%hhu %hhd %hu %zu", (unsigned char)0xff, (signed char)-1,
+	       (unsigned short)0xffff, (size_t)4096);
+	EXPECT("abc|  abc|abc  |ab|(null)|x%", "%s|%5s|%-5s|%.2s|%s|%c%%", "abc", "abc", "abc",
+	       "abc", (char *)hidden(0), 'x');
+	EXPECT("3.142 -0.50 1000000.000000 2 0.050 1.00", "%.3f %.2f %f %.0f %.3f %.2f", 3.14159,
+	       -0.5, 1e6, 1.7, 0.05, 0.999);
 	EXPECT("  1.5|0001.5|nan", "%5.1f|%06.1f|%f", 1.5, 1.5, __builtin_nan(""));
 	EXPECT("0x1000", "%p", (void *)0x1000);
 	EXPECT("    7", "%*d", 5, 7);
 	CHECK(snprintf(small, sizeof(small), "%s", "longer") == 6 && !strcmp(small, "lon"));
 
 	CHECK(strtoul("0x1f rest", &end, 0) == 31 && !strcmp(end, " rest"));
-	CHECK(strtoll(" -42", NULL, 10) == -42 && strtoul("077", NULL, 0) == 63 && atoi("12x") == 12);
+	CHECK(strtoll(" -42", NULL, 10) == -42 && strtoul("077", NULL, 0) == 63 &&
+	      atoi("12x") == 12);
 	errno = 0;
 	CHECK(strtoull("99999999999999999999", NULL, 10) == ~0ull && errno == ERANGE);
 	CHECK(strtol("zz", &end, 10) == 0 && *end == 'z');
-	CHECK(!strcmp(strrchr("a/b/c", '/'), "/c") && !strchr("abc", 'd') && !strcmp(strstr("hello", "ll"), "llo"));
+	CHECK(!strcmp(strrchr("a/b/c", '/'), "/c") && !strchr("abc", 'd') &&
+	      !strcmp(strstr("hello", "ll"), "llo"));
 	CHECK(!strncmp("abcd", "abxx", 2) && strcmp("a", "b") < 0 && strnlen("abc", 2) == 2);
-	CHECK(memchr("abc", 'c', 3) && !memchr("abc", 'c', 2) && !strcmp(strerror(EINVAL), "invalid argument"));
+	CHECK(memchr("abc", 'c', 3) && !memchr("abc", 'c', 2) &&
+	      !strcmp(strerror(EINVAL), "invalid argument"));
 	qsort(v, sizeof(v) / sizeof(v[0]), sizeof(v[0]), by_value);
 	for (size_t i = 1; i < sizeof(v) / sizeof(v[0]); i++)
 		CHECK(v[i - 1] <= v[i]);
@@ -175,7 +196,8 @@ static void test_time(void)
 	CHECK(micro_irq_wait(MICRO_IRQ_ANY, micro_irq_count(MICRO_IRQ_ANY), 30 * MS) == -ETIMEDOUT);
 	slept = micro_now_ns() - start;
 	CHECK(slept >= 30 * MS && slept < 5000 * MS);
-	CHECK(micro_irq_wait(MICRO_IRQ_ANY, micro_irq_count(MICRO_IRQ_ANY) + 1, MICRO_FOREVER) == 0);
+	CHECK(micro_irq_wait(MICRO_IRQ_ANY, micro_irq_count(MICRO_IRQ_ANY) + 1, MICRO_FOREVER) ==
+	      0);
 	CHECK(micro_irq_wait(0x40, 0, 0) == -ETIMEDOUT);
 	printf("now %llu\n", (unsigned long long)start);
 }
@@ -204,14 +226,18 @@ static void test_vectors(void)
 		uint64_t in[4] = { 1, 2, 3, 4 }, out[4];
 
 		__asm__ volatile("vmovdqu %1, %%ymm7; inl %%dx, %%eax; vmovdqu %%ymm7, %0"
-				 : "=m"(out) : "m"(in), "d"(MDL_MICRO_PORT_RANDOM) : "eax", "xmm7");
+				 : "=m"(out)
+				 : "m"(in), "d"(MDL_MICRO_PORT_RANDOM)
+				 : "eax", "xmm7");
 		CHECK(!memcmp(in, out, sizeof(in)));
 	}
 	if ((lo & 0xe6) == 0xe6) {
 		uint64_t in[8] = { 1, 2, 3, 4, 5, 6, 7, 8 }, out[8];
 
 		__asm__ volatile("vmovdqu64 %1, %%zmm29; inl %%dx, %%eax; vmovdqu64 %%zmm29, %0"
-				 : "=m"(out) : "m"(in), "d"(MDL_MICRO_PORT_RANDOM) : "eax");
+				 : "=m"(out)
+				 : "m"(in), "d"(MDL_MICRO_PORT_RANDOM)
+				 : "eax");
 		CHECK(!memcmp(in, out, sizeof(in)));
 	}
 }
@@ -229,7 +255,10 @@ static void test_ports(void)
 	__asm__ volatile("outl %0, %%dx" : : "a"(0xfffffffcu), "d"(MDL_MICRO_PORT_WAIT));
 	__asm__ volatile("outl %0, %%dx" : : "a"(0xfffffffcu), "d"(MDL_MICRO_PORT_PRINT));
 	fflush(stdout);
-	__asm__ volatile("rep outsb" : "+S"(text), "+c"(n) : "d"(MDL_MICRO_PORT_CONSOLE) : "memory");
+	__asm__ volatile("rep outsb"
+			 : "+S"(text), "+c"(n)
+			 : "d"(MDL_MICRO_PORT_CONSOLE)
+			 : "memory");
 }
 
 static int recurse(volatile int *p)
@@ -250,7 +279,7 @@ static void crash(const char *how)
 	else if (!strcmp(how, "stack"))
 		zero = recurse(&zero);
 	else if (!strcmp(how, "system"))
-		*(volatile uint64_t *)hidden(0xc000) = 0;	/* the VMM's descriptor tables */
+		*(volatile uint64_t *)hidden(0xc000) = 0; /* the VMM's descriptor tables */
 	else if (!strcmp(how, "handlers"))
 		*(volatile uint64_t *)hidden(0xd000) = 0;
 	else if (!strcmp(how, "beyond"))
@@ -294,9 +323,12 @@ static void toy_open(size_t i)
 {
 	const struct micro_device *d = micro_device(i);
 
-	CHECK(d && d->vendor == TOY_VENDOR && d->device == TOY_DEVICE && d->class_code == TOY_CLASS);
-	CHECK(d->bar[0].bytes == TOY_BAR0_BYTES && d->bar[2].bytes == TOY_BAR2_BYTES && d->bar[4].bytes == TOY_BAR4_BYTES);
-	CHECK(d->num_vectors == TOY_VECTORS && !d->bar[1].bytes && !d->bar[3].bytes && !d->bar[5].base);
+	CHECK(d && d->vendor == TOY_VENDOR && d->device == TOY_DEVICE &&
+	      d->class_code == TOY_CLASS);
+	CHECK(d->bar[0].bytes == TOY_BAR0_BYTES && d->bar[2].bytes == TOY_BAR2_BYTES &&
+	      d->bar[4].bytes == TOY_BAR4_BYTES);
+	CHECK(d->num_vectors == TOY_VECTORS && !d->bar[1].bytes && !d->bar[3].bytes &&
+	      !d->bar[5].base);
 	CHECK(micro_pa(d->bar[2].base) >= 1ull << 32);
 	toy.regs = d->bar[0].base;
 	toy.mapped = d->bar[2].base;
@@ -333,7 +365,8 @@ static void test_mapped(void)
 	/* BAR 4: the second page is mapped, the others trap. */
 	micro_write32(toy.sparse + 0x1000, 4242);
 	CHECK(micro_read32(toy.regs + TOY_PEEK4) == 4242);
-	CHECK(micro_read32(toy.sparse) == TOY_BAR4_TRAPPED && micro_read32(toy.sparse + 0x2000) == TOY_BAR4_TRAPPED);
+	CHECK(micro_read32(toy.sparse) == TOY_BAR4_TRAPPED &&
+	      micro_read32(toy.sparse + 0x2000) == TOY_BAR4_TRAPPED);
 }
 
 static void test_dma(void)
@@ -346,7 +379,8 @@ static void test_dma(void)
 	CHECK(*(volatile uint64_t *)cell == 42);
 	*cell = 50;
 	micro_write64(toy.regs + TOY_DMA_MESSAGE, micro_pa(cell));
-	for (uint64_t end = micro_now_ns() + 5000 * MS; micro_now_ns() < end && *(volatile uint64_t *)cell == 50;)
+	for (uint64_t end = micro_now_ns() + 5000 * MS;
+	     micro_now_ns() < end && *(volatile uint64_t *)cell == 50;)
 		micro_relax();
 	CHECK(*(volatile uint64_t *)cell == 0x600d);
 }
@@ -387,19 +421,27 @@ static void test_irq(void)
 }
 
 /*
- * Lost wake-ups: each round, an interrupt comes 0 to 200 us after it was asked for, around the moment in which the guest goes to sleep.
- * A lost one shows as a wait of the whole four seconds.
+ * Lost wake-ups: each round, an interrupt comes 0 to 200 us after it was asked for, around the
+ * moment in which the guest goes to sleep. A lost one shows as a wait of the whole four seconds.
  */
 static void test_wakeups(void)
 {
-	struct mdl_micro_wait stale = { .vector = toy.vector, .seen = micro_irq_count(toy.vector), .timeout_ns = 4000 * MS };
+	struct mdl_micro_wait stale = { .vector = toy.vector,
+					.seen = micro_irq_count(toy.vector),
+					.timeout_ns = 4000 * MS };
 	uint64_t before;
 
-	/* The worst moment, made to happen: the interrupt is handled after the guest looked and before it asks to sleep. */
+	/*
+	 * The worst moment, made to happen: the interrupt is handled after the guest looked and
+	 * before it asks to sleep.
+	 */
 	micro_write32(toy.regs + TOY_IRQ, 0);
 	CHECK(micro_irq_wait(toy.vector, stale.seen, 4000 * MS) == 0);
 	before = micro_now_ns();
-	__asm__ volatile("outl %0, %%dx" : : "a"((uint32_t)(uintptr_t)&stale), "d"(MDL_MICRO_PORT_WAIT) : "memory");
+	__asm__ volatile("outl %0, %%dx"
+			 :
+			 : "a"((uint32_t)(uintptr_t)&stale), "d"(MDL_MICRO_PORT_WAIT)
+			 : "memory");
 	CHECK(micro_now_ns() - before < 3900 * MS);
 	for (uint32_t i = 0; i < 1000; i++) {
 		uint64_t seen = micro_irq_count(toy.vector), start = micro_now_ns();
@@ -422,13 +464,16 @@ static int by_size(const void *a, const void *b)
 static void print_cost(const char *name, uint64_t *ns, size_t n)
 {
 	qsort(ns, n, sizeof(*ns), by_size);
-	printf("%s: median %llu ns, p99 %llu ns, least %llu ns\n", name, (unsigned long long)ns[n / 2],
-	       (unsigned long long)ns[n * 99 / 100], (unsigned long long)ns[0]);
+	printf("%s: median %llu ns, p99 %llu ns, least %llu ns\n", name,
+	       (unsigned long long)ns[n / 2], (unsigned long long)ns[n * 99 / 100],
+	       (unsigned long long)ns[0]);
 }
 
 static void measure(void)
 {
-	enum { N = 500 };
+	enum {
+		N = 500
+	};
 	static uint64_t ns[N];
 	uint64_t start, seen;
 
@@ -484,7 +529,10 @@ static void measure_copy(void)
 			t = micro_now_ns() - start;
 			best = t < best ? t : best;
 		}
-		printf("%s: %.2f GB/s\n", what == 0 ? "memory to memory" : what == 1 ? "memory to BAR" : "BAR to memory",
+		printf("%s: %.2f GB/s\n",
+		       what == 0   ? "memory to memory"
+		       : what == 1 ? "memory to BAR"
+				   : "BAR to memory",
 		       (double)n / (double)best);
 	}
 }
@@ -534,14 +582,32 @@ static void test_dead(void)
 
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; void (*run)(void); int toy; } cases[] = {
-		{ "mem", test_mem, 0 }, { "heap", test_heap, 0 }, { "libc", test_libc, 0 }, { "time", test_time, 0 },
-		{ "data", test_data, 0 }, { "vectors", test_vectors, 0 }, { "ports", test_ports, 0 },
-		{ "spin", spin, 0 }, { "sleep", sleep_on, 0 }, { "flood", flood, 0 },
-		{ "storm", storm, 0 }, { "access-storm", access_storm, 1 },
-		{ "registers", test_registers, 1 }, { "mapped", test_mapped, 1 }, { "dma", test_dma, 1 },
-		{ "doorbell", test_doorbell, 1 }, { "irq", test_irq, 1 }, { "wakeups", test_wakeups, 1 },
-		{ "dead", test_dead, 1 }, { "measure", measure, 1 }, { "measure-copy", measure_copy, 1 },
+	static const struct {
+		const char *name;
+		void (*run)(void);
+		int toy;
+	} cases[] = {
+		{ "mem", test_mem, 0 },
+		{ "heap", test_heap, 0 },
+		{ "libc", test_libc, 0 },
+		{ "time", test_time, 0 },
+		{ "data", test_data, 0 },
+		{ "vectors", test_vectors, 0 },
+		{ "ports", test_ports, 0 },
+		{ "spin", spin, 0 },
+		{ "sleep", sleep_on, 0 },
+		{ "flood", flood, 0 },
+		{ "storm", storm, 0 },
+		{ "access-storm", access_storm, 1 },
+		{ "registers", test_registers, 1 },
+		{ "mapped", test_mapped, 1 },
+		{ "dma", test_dma, 1 },
+		{ "doorbell", test_doorbell, 1 },
+		{ "irq", test_irq, 1 },
+		{ "wakeups", test_wakeups, 1 },
+		{ "dead", test_dead, 1 },
+		{ "measure", measure, 1 },
+		{ "measure-copy", measure_copy, 1 },
 	};
 
 	if (argc == 3 && !strcmp(argv[1], "crash")) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * printf and relatives. stdout and stderr are the console; a line goes out as one. Of the conversions: d i u x X o c s p % and f
- * (e and g print as f), with flags, width, precision and the length modifiers hh h l ll z j t. No wide characters, no positions.
+ * printf and relatives. stdout and stderr are the console; a line goes out as one. Of the
+ * conversions: d i u x X o c s p % and f (e and g print as f), with flags, width, precision and the
+ * length modifiers hh h l ll z j t. No wide characters, no positions.
  */
 #include <stdarg.h>
 #include <stdbool.h>
@@ -11,19 +12,19 @@
 #include "guest/micro/internal.h"
 #include "guest/micro/micro.h"
 
-#define DIGITS_MAX	64	/* binary would be the longest */
-#define PRECISION_MAX	15	/* of f: what a double is good for */
-#define LINE_BYTES	1024
+#define DIGITS_MAX    64 /* binary would be the longest */
+#define PRECISION_MAX 15 /* of f: what a double is good for */
+#define LINE_BYTES    1024
 
 struct sink {
-	char *to;		/* NULL: the console */
-	size_t room, used;	/* used counts on beyond the room */
+	char *to; /* NULL: the console */
+	size_t room, used; /* used counts on beyond the room */
 };
 
 struct spec {
 	bool left, zero, plus, space, alt;
-	int width, precision;	/* precision -1: not given */
-	int length;		/* -2 hh, -1 h, 0, 1 l and ll, z, j, t */
+	int width, precision; /* precision -1: not given */
+	int length; /* -2 hh, -1 h, 0, 1 l and ll, z, j, t */
 };
 
 static struct _IO_FILE console[2];
@@ -64,7 +65,8 @@ static void put_many(struct sink *s, char c, int n)
 }
 
 /* sign (or prefix) and body, padded to the width; zeros go between the two. */
-static void put_field(struct sink *s, const struct spec *f, const char *sign, const char *body, size_t n, int zeros)
+static void put_field(struct sink *s, const struct spec *f, const char *sign, const char *body,
+		      size_t n, int zeros)
 {
 	int pad = f->width - (int)strlen(sign) - (int)n - zeros;
 
@@ -93,7 +95,8 @@ static size_t digits(char *end, uint64_t v, unsigned int base, bool upper)
 	return n;
 }
 
-static void put_number(struct sink *s, struct spec *f, uint64_t v, unsigned int base, bool upper, const char *sign)
+static void put_number(struct sink *s, struct spec *f, uint64_t v, unsigned int base, bool upper,
+		       const char *sign)
 {
 	char buf[DIGITS_MAX];
 	size_t n = digits(buf + sizeof(buf), v, base, upper);
@@ -111,7 +114,9 @@ static const char *sign_of(const struct spec *f, bool negative)
 
 static void put_float(struct sink *s, struct spec *f, double v)
 {
-	int places = f->precision < 0 ? 6 : f->precision < PRECISION_MAX ? f->precision : PRECISION_MAX;
+	int places = f->precision < 0		    ? 6
+		     : f->precision < PRECISION_MAX ? f->precision
+						    : PRECISION_MAX;
 	bool negative = __builtin_signbit(v);
 	char buf[DIGITS_MAX];
 	uint64_t whole, part, scale = 1;
@@ -246,7 +251,8 @@ static void convert(struct sink *s, struct spec *f, char c, va_list *ap)
 		str = va_arg(*ap, const char *);
 		str = str ? str : "(null)";
 		f->zero = false;
-		put_field(s, f, "", str, f->precision < 0 ? strlen(str) : strnlen(str, (size_t)f->precision), 0);
+		put_field(s, f, "", str,
+			  f->precision < 0 ? strlen(str) : strnlen(str, (size_t)f->precision), 0);
 		break;
 	case 'f':
 	case 'F':
@@ -308,14 +314,15 @@ int vprintf(const char *fmt, va_list ap)
 	return vfprintf(stdout, fmt, ap);
 }
 
-#define FORWARD(call) ({ \
-	va_list ap_; \
-	int n_; \
-	va_start(ap_, fmt); \
-	n_ = (call); \
-	va_end(ap_); \
-	n_; \
-})
+#define FORWARD(call)               \
+	({                          \
+		va_list ap_;        \
+		int n_;             \
+		va_start(ap_, fmt); \
+		n_ = (call);        \
+		va_end(ap_);        \
+		n_;                 \
+	})
 
 int snprintf(char *to, size_t room, const char *fmt, ...)
 {

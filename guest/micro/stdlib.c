@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The rest of the C library that guests use: ends, numbers from text, sorting, clocks, errno. Single-threaded. */
+/*
+ * The rest of the C library that guests use: ends, numbers from text, sorting, clocks, errno.
+ * Single-threaded.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
@@ -13,7 +16,7 @@
 #include "guest/micro/internal.h"
 #include "guest/micro/micro.h"
 
-#define NS_PER_S 1000000000ull
+#define NS_PER_S     1000000000ull
 #define ABORT_STATUS 62
 
 static int last_errno;
@@ -67,7 +70,8 @@ static int digit_of(char c)
 }
 
 /* The magnitude, saturated with *ret_over set; *ret_negative for the sign. */
-static unsigned long long parse(const char *s, char **ret_end, int base, bool *ret_negative, bool *ret_over)
+static unsigned long long parse(const char *s, char **ret_end, int base, bool *ret_negative,
+				bool *ret_over)
 {
 	const char *p = s, *first;
 	unsigned long long v = 0;
@@ -142,7 +146,8 @@ void qsort(void *base, size_t n, size_t bytes, int (*cmp)(const void *, const vo
 
 	for (size_t gap = n / 2; gap; gap /= 2)
 		for (size_t i = gap; i < n; i++)
-			for (size_t j = i; j >= gap && cmp(a + (j - gap) * bytes, a + j * bytes) > 0; j -= gap)
+			for (size_t j = i;
+			     j >= gap && cmp(a + (j - gap) * bytes, a + j * bytes) > 0; j -= gap)
 				for (size_t k = 0; k < bytes; k++) {
 					char t = a[j * bytes + k];
 
@@ -162,7 +167,8 @@ int clock_gettime(clockid_t clock, struct timespec *ret_time)
 
 int nanosleep(const struct timespec *time, struct timespec *ret_left)
 {
-	uint64_t end = micro_now_ns() + (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec, now;
+	uint64_t end = micro_now_ns() + (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec,
+		 now;
 
 	while ((now = micro_now_ns()) < end)
 		(void)micro_irq_wait(MICRO_IRQ_ANY, micro_irq_count(MICRO_IRQ_ANY), end - now);

@@ -113,12 +113,29 @@ char *strdup(const char *s)
 
 char *strerror(int err)
 {
-	static const struct { int err; const char *text; } known[] = {
-		{ 0, "success" }, { EPERM, "not permitted" }, { ENOENT, "no such object" }, { EIO, "input/output error" },
-		{ EAGAIN, "try again" }, { ENOMEM, "out of memory" }, { EACCES, "access denied" }, { EFAULT, "bad address" },
-		{ EBUSY, "busy" }, { EEXIST, "exists already" }, { ENODEV, "no such device" }, { EINVAL, "invalid argument" },
-		{ ENOSPC, "no space left" }, { EPIPE, "connection lost" }, { ERANGE, "out of range" }, { EPROTO, "protocol error" },
-		{ EOPNOTSUPP, "not supported" }, { ETIMEDOUT, "timed out" }, { ECANCELED, "cancelled" },
+	static const struct {
+		int err;
+		const char *text;
+	} known[] = {
+		{ 0, "success" },
+		{ EPERM, "not permitted" },
+		{ ENOENT, "no such object" },
+		{ EIO, "input/output error" },
+		{ EAGAIN, "try again" },
+		{ ENOMEM, "out of memory" },
+		{ EACCES, "access denied" },
+		{ EFAULT, "bad address" },
+		{ EBUSY, "busy" },
+		{ EEXIST, "exists already" },
+		{ ENODEV, "no such device" },
+		{ EINVAL, "invalid argument" },
+		{ ENOSPC, "no space left" },
+		{ EPIPE, "connection lost" },
+		{ ERANGE, "out of range" },
+		{ EPROTO, "protocol error" },
+		{ EOPNOTSUPP, "not supported" },
+		{ ETIMEDOUT, "timed out" },
+		{ ECANCELED, "cancelled" },
 	};
 	static char other[24];
 

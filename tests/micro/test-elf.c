@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are none: each must be refused with one line and exit code 65, and never crash the loader. */
+/*
+ * Programs that are none: each must be refused with one line and exit code 65, and never crash the
+ * loader.
+ */
 #include <elf.h>
 
 #include "tests/micro/vm.h"
@@ -87,7 +90,10 @@ static void test_segments(void)
 	refused("does not fit");
 	ph[1].p_vaddr = 0xfee00000;
 	refused("does not fit");
-	/* The machine's own tables: boot page, descriptor tables, page tables, up to the last byte before programs. */
+	/*
+	 * The machine's own tables: boot page, descriptor tables, page tables, up to the last byte
+	 * before programs.
+	 */
 	ph[1].p_vaddr = 0x1000;
 	refused("below 1 MiB");
 	ph[1].p_vaddr = 0xd000;
@@ -127,16 +133,20 @@ static void test_damage(void)
 		}
 		vm_write_file(vm_path("bad.elf"), image, image_bytes);
 		r = VM("--timeout", "2", vm_path("bad.elf"));
-		if (r->status != 0 && r->status != 65 && r->status != 70 && r->status != 63 && r->status != 124)
+		if (r->status != 0 && r->status != 65 && r->status != 70 && r->status != 63 &&
+		    r->status != 124)
 			fprintf(stderr, "# round %d: status %d, %s\n", round, r->status, r->err);
-		CHECK(r->status == 0 || r->status == 65 || r->status == 70 || r->status == 63 || r->status == 124);
+		CHECK(r->status == 0 || r->status == 65 || r->status == 70 || r->status == 63 ||
+		      r->status == 124);
 		free(image);
 		load();
 	}
 }
 
 static const struct check_case cases[] = {
-	{ "headers", test_headers, 60 }, { "segments", test_segments, 60 }, { "damage", test_damage, 200 },
+	{ "headers", test_headers, 60 },
+	{ "segments", test_segments, 60 },
+	{ "damage", test_damage, 200 },
 };
 
 VM_MAIN(cases)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* medley-vm without devices: guests that end well, badly or not at all, input and output, arguments. */
+/*
+ * medley-vm without devices: guests that end well, badly or not at all, input and output,
+ * arguments.
+ */
 #include <signal.h>
 #include <time.h>
 
@@ -9,7 +12,8 @@ static void test_hello(void)
 {
 	const struct vm_result *r = VM("@hello", "0", "two words", "--memory");
 
-	CHECK_STR(r->out, "hello from ring 3, 256 MiB of memory\nargument 1: 0\nargument 2: two words\nargument 3: --memory\n");
+	CHECK_STR(r->out, "hello from ring 3, 256 MiB of memory\nargument 1: 0\n"
+			  "argument 2: two words\nargument 3: --memory\n");
 	CHECK_STR(r->err, "");
 	CHECK_EQ(r->status, 0);
 }
@@ -70,7 +74,8 @@ static void test_time(void)
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	CHECK_EQ(r->status, 0);
 	CHECK(sscanf(r->out, "now %llu", &ns) == 1);
-	CHECK(ns > before.tv_sec * 1000000000ull + before.tv_nsec && ns < after.tv_sec * 1000000000ull + after.tv_nsec);
+	CHECK(ns > before.tv_sec * 1000000000ull + before.tv_nsec &&
+	      ns < after.tv_sec * 1000000000ull + after.tv_nsec);
 }
 
 static void test_small_and_large(void)
@@ -87,22 +92,32 @@ static void test_small_and_large(void)
 
 static void test_crashes(void)
 {
-	static const struct { const char *how, *said; } cases[] = {
-		{ "null", "guest exception: vector 14 (page fault), rip 0x10" }, { "null", "address 0x8, error code 0x6" },
+	static const struct {
+		const char *how, *said;
+	} cases[] = {
+		{ "null", "guest exception: vector 14 (page fault), rip 0x10" },
+		{ "null", "address 0x8, error code 0x6" },
 		/* The guard page below the stack at the top of 256 MiB. */
-		{ "stack", "address 0xffbf" }, { "system", "address 0xc000, error code 0x7" },
-		{ "handlers", "address 0xd000, error code 0x7" }, { "beyond", "address 0x10000000, error code 0x4" },
-		{ "noncanonical", "vector 13 (general protection)" }, { "divide", "vector 0 (division error)" },
-		{ "invalid", "vector 6 (invalid instruction)" }, { "breakpoint", "vector 3 (breakpoint)" },
-		{ "hlt", "vector 13 (general protection)" }, { "cli", "vector 13 (general protection)" },
+		{ "stack", "address 0xffbf" },
+		{ "system", "address 0xc000, error code 0x7" },
+		{ "handlers", "address 0xd000, error code 0x7" },
+		{ "beyond", "address 0x10000000, error code 0x4" },
+		{ "noncanonical", "vector 13 (general protection)" },
+		{ "divide", "vector 0 (division error)" },
+		{ "invalid", "vector 6 (invalid instruction)" },
+		{ "breakpoint", "vector 3 (breakpoint)" },
+		{ "hlt", "vector 13 (general protection)" },
+		{ "cli", "vector 13 (general protection)" },
 		{ "port", "vector 13 (general protection)" },
 		/* 13, or 6 on hosts that emulate ring 0 and do not know this instruction there. */
 		{ "int", "guest exception: vector " },
-		{ "fault-port", "guest wrote to the fault port" }, { "rsp", "vector 14 (page fault)" },
+		{ "fault-port", "guest wrote to the fault port" },
+		{ "rsp", "vector 14 (page fault)" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const struct vm_result *r = VM("--timeout", "30", "@selftest", "crash", cases[i].how);
+		const struct vm_result *r =
+			VM("--timeout", "30", "@selftest", "crash", cases[i].how);
 
 		if (r->status != 70 || strcmp(r->out, ""))
 			fprintf(stderr, "# %s: %s\n", cases[i].how, r->out);
@@ -126,7 +141,9 @@ static void test_abort(void)
 
 static void test_data_out(void)
 {
-	enum { N = 1000001 };
+	enum {
+		N = 1000001
+	};
 	char *data = malloc(N), *back;
 	size_t bytes;
 
@@ -134,16 +151,23 @@ static void test_data_out(void)
 	for (int i = 0; i < N; i++)
 		data[i] = (char)(i * 7 + (i >> 8));
 	vm_write_file(vm_path("in"), data, N);
-	CHECK_EQ(VM("--data", vm_path("in"), "--out", vm_path("out:2M"), "@selftest", "data")->status, 0);
+	CHECK_EQ(
+		VM("--data", vm_path("in"), "--out", vm_path("out:2M"), "@selftest", "data")->status,
+		0);
 	back = vm_read_file(vm_path("out"), &bytes);
 	CHECK_EQ(bytes, N);
 	for (int i = 0; i < N; i++)
 		CHECK(back[i] == data[N - 1 - i]);
 	free(back);
-	/* A longer file is overwritten as a whole; one that a failing VM did not finish is as before. */
+	/*
+	 * A longer file is overwritten as a whole; one that a failing VM did not finish is as
+	 * before.
+	 */
 	vm_write_file(vm_path("in"), data, 5);
 	free(data);
-	CHECK_EQ(VM("--data", vm_path("in"), "--out", vm_path("out:2M"), "@selftest", "data")->status, 0);
+	CHECK_EQ(
+		VM("--data", vm_path("in"), "--out", vm_path("out:2M"), "@selftest", "data")->status,
+		0);
 	free(vm_read_file(vm_path("out"), &bytes));
 	CHECK_EQ(bytes, 5);
 	CHECK_EQ(VM("--out", vm_path("out:2M"), "@selftest", "crash", "null")->status, 70);
@@ -174,36 +198,39 @@ static void test_timeout(void)
 static void test_flood(void)
 {
 	const char *const argv[] = { "--timeout", "0.3", "@selftest", "flood", NULL };
-	const struct vm_result *r = vm_run(argv, (struct vm_options){ .no_reader = 1 });
+	const struct vm_result *r = vm_run(argv, (struct vm_options) { .no_reader = 1 });
 
 	CHECK_EQ(r->status, 124);
 }
 
 static void test_signals(void)
 {
-	static const char *const spin[] = { "@selftest", "spin", NULL }, *const sleep_[] = { "@selftest", "sleep", NULL };
+	static const char *const spin[] = { "@selftest", "spin", NULL }, *const sleep_[] = {
+		"@selftest", "sleep", NULL
+	};
 	const struct vm_result *r;
 
-	r = vm_run(spin, (struct vm_options){ .poke_signal = SIGTERM });
+	r = vm_run(spin, (struct vm_options) { .poke_signal = SIGTERM });
 	CHECK_EQ(r->status, 143);
 	CHECK(vm_said(r, "stopped by a signal"));
-	CHECK_EQ(vm_run(sleep_, (struct vm_options){ .poke_signal = SIGINT })->status, 130);
+	CHECK_EQ(vm_run(sleep_, (struct vm_options) { .poke_signal = SIGINT })->status, 130);
 }
 
 static void refused(int status, const char *said, const char *const *argv)
 {
-	const struct vm_result *r = vm_run(argv, (struct vm_options){ .any_kvm = 1 });
+	const struct vm_result *r = vm_run(argv, (struct vm_options) { .any_kvm = 1 });
 
 	CHECK(vm_said(r, said));
 	CHECK_EQ(r->status, status);
 	CHECK_STR(r->out, "");
 }
 
-#define REFUSED(status, said, ...) refused(status, said, (const char *const[]){ __VA_ARGS__, NULL })
+#define REFUSED(status, said, ...) \
+	refused(status, said, (const char *const[]) { __VA_ARGS__, NULL })
 
 static void test_arguments(void)
 {
-	refused(64, "no guest program", (const char *const[]){ NULL });
+	refused(64, "no guest program", (const char *const[]) { NULL });
 	REFUSED(64, "no guest program", "--memory", "64M");
 	REFUSED(64, "unknown option --wrong", "--wrong", "@hello");
 	REFUSED(64, "unknown option -x", "-x", "@hello");
@@ -224,8 +251,9 @@ static void test_arguments(void)
 	REFUSED(64, "--out x", "--out", "x", "@hello");
 	REFUSED(64, "--out :4K", "--out", ":4K", "@hello");
 	REFUSED(64, "--out x:", "--out", "x:", "@hello");
-	REFUSED(64, "at most 8 --vgpu", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a",
-		"--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "@hello");
+	REFUSED(64, "at most 8 --vgpu", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a",
+		"--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a", "--vgpu", "a",
+		"@hello");
 }
 
 static void test_files(void)
@@ -262,18 +290,31 @@ static void test_no_rights(void)
 
 	if (getuid())
 		check_skip("needs root to become a user without rights");
-	(void)VM("@hello");	/* skips without KVM, which would say the same for another reason */
-	r = vm_run(argv, (struct vm_options){ .uid = 65534, .any_kvm = 1 });
+	(void)VM("@hello"); /* skips without KVM, which would say the same for another reason */
+	r = vm_run(argv, (struct vm_options) { .uid = 65534, .any_kvm = 1 });
 	CHECK_EQ(r->status, 77);
 	CHECK(vm_said(r, "no rights to use /dev/kvm"));
 }
 
 static const struct check_case cases[] = {
-	{ "hello", test_hello }, { "status", test_status }, { "mem", test_mem, 60 }, { "heap", test_heap, 60 },
-	{ "libc", test_libc }, { "vectors", test_vectors }, { "ports", test_ports }, { "time", test_time, 60 },
-	{ "small-and-large", test_small_and_large }, { "crashes", test_crashes, 60 }, { "abort", test_abort },
-	{ "data-out", test_data_out }, { "timeout", test_timeout, 60 }, { "flood", test_flood, 60 }, { "signals", test_signals, 60 },
-	{ "arguments", test_arguments }, { "files", test_files }, { "no-rights", test_no_rights },
+	{ "hello", test_hello },
+	{ "status", test_status },
+	{ "mem", test_mem, 60 },
+	{ "heap", test_heap, 60 },
+	{ "libc", test_libc },
+	{ "vectors", test_vectors },
+	{ "ports", test_ports },
+	{ "time", test_time, 60 },
+	{ "small-and-large", test_small_and_large },
+	{ "crashes", test_crashes, 60 },
+	{ "abort", test_abort },
+	{ "data-out", test_data_out },
+	{ "timeout", test_timeout, 60 },
+	{ "flood", test_flood, 60 },
+	{ "signals", test_signals, 60 },
+	{ "arguments", test_arguments },
+	{ "files", test_files },
+	{ "no-rights", test_no_rights },
 };
 
 VM_MAIN(cases)

@@ -6,8 +6,8 @@
 
 enum toy_fault {
 	TOY_GOOD,
-	TOY_CAP_LOOP,		/* a capability list that never ends */
-	TOY_SHORT_FILE,		/* BAR2's file is one page long */
+	TOY_CAP_LOOP, /* a capability list that never ends */
+	TOY_SHORT_FILE, /* BAR2's file is one page long */
 };
 
 /* Listens at path when it returns. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The toy device's server: a process of its own on lib/vfio-user/server.h, so that medley-vm is tested against a real peer whose every
- * register is known. Ends when it is told to, when its parent ends, or when asked by the guest (TOY_DIE).
+ * The toy device's server: a process of its own on lib/vfio-user/server.h, so that medley-vm is
+ * tested against a real peer whose every register is known. Ends when it is told to, when its
+ * parent ends, or when asked by the guest (TOY_DIE).
  */
 #include "tests/micro/toy-server.h"
 
@@ -33,7 +34,7 @@ struct toy {
 	uint8_t *bar2, *bar4;
 	int bar2_fd, bar4_fd, bell;
 	uint64_t rings, traps;
-	uint64_t later_ns;	/* when to raise vector 0; 0: not */
+	uint64_t later_ns; /* when to raise vector 0; 0: not */
 	uint8_t *ram;
 	uint64_t ram_iova, ram_bytes;
 	enum toy_fault fault;
@@ -166,7 +167,8 @@ static int region_read(void *ctx, uint32_t region, uint64_t offset, void *data, 
 }
 
 /* BAR registers keep their type bits, as hardware does. */
-static int region_write(void *ctx, uint32_t region, uint64_t offset, const void *data, uint32_t count)
+static int region_write(void *ctx, uint32_t region, uint64_t offset, const void *data,
+			uint32_t count)
 {
 	struct toy *t = ctx;
 	const uint8_t *in = data;
@@ -176,8 +178,9 @@ static int region_write(void *ctx, uint32_t region, uint64_t offset, const void 
 	for (uint32_t i = 0; region == VFIO_PCI_CONFIG_REGION_INDEX && i < count; i++) {
 		uint64_t at = offset + i;
 
-		if ((at >= PCI_BASE_ADDRESS_0 && at < PCI_BASE_ADDRESS_0 + 24 && (at & 3)) || at == PCI_COMMAND ||
-		    at == PCI_COMMAND + 1 || at == MSIX_CAP + PCI_MSIX_FLAGS + 1)
+		if ((at >= PCI_BASE_ADDRESS_0 && at < PCI_BASE_ADDRESS_0 + 24 && (at & 3)) ||
+		    at == PCI_COMMAND || at == PCI_COMMAND + 1 ||
+		    at == MSIX_CAP + PCI_MSIX_FLAGS + 1)
 			t->config[at] = in[i];
 	}
 	return 0;
@@ -190,7 +193,8 @@ static int dma_map(void *ctx, const struct mdl_vu_dma *dma)
 
 	if (dma->fd < 0 || t->ram)
 		return -EINVAL;
-	p = mmap(NULL, dma->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, dma->fd, (off_t)dma->fd_offset);
+	p = mmap(NULL, dma->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, dma->fd,
+		 (off_t)dma->fd_offset);
 	if (p == MAP_FAILED)
 		return -errno;
 	t->ram = p;
@@ -212,7 +216,10 @@ static void reset(void *ctx)
 {
 }
 
-/* Interrupts asked for with TOY_IRQ_LATER_NS: within the last 100 us of the delay it polls, for the tests aim at single microseconds. */
+/*
+ * Interrupts asked for with TOY_IRQ_LATER_NS: within the last 100 us of the delay it polls, for the
+ * tests aim at single microseconds.
+ */
 static void loop(struct toy *t)
 {
 	for (;;) {
@@ -253,19 +260,25 @@ static void serve(int listen_fd, enum toy_fault fault)
 	static struct mdl_vu_area area4 = { .offset = 0x1000, .bytes = 0x1000 };
 	static struct mdl_vu_ioeventfd bell = { .region = 0, .offset = TOY_DOORBELL, .bytes = 4 };
 	static const struct mdl_vu_ops ops = {
-		.region_read = region_read, .region_write = region_write, .dma_map = dma_map, .dma_unmap = dma_unmap, .reset = reset,
+		.region_read = region_read,
+		.region_write = region_write,
+		.dma_map = dma_map,
+		.dma_unmap = dma_unmap,
+		.reset = reset,
 	};
 	static struct toy t;
 	uint64_t last = TOY_BAR2_LAST;
 	struct mdl_vu_device dev = {
 		.irq_count[VFIO_PCI_MSIX_IRQ_INDEX] = TOY_VECTORS,
-		.ioeventfds = &bell, .num_ioeventfds = 1,
+		.ioeventfds = &bell,
+		.num_ioeventfds = 1,
 	};
 
 	t.fault = fault;
 	make_config(&t);
 	/* A file shorter than the BAR would be a SIGBUS in whoever trusts it. */
-	CHECK(mdl_memfd_create("toy-bar2", fault == TOY_SHORT_FILE ? 4096 : TOY_BAR2_BYTES, &t.bar2_fd) == 0);
+	CHECK(mdl_memfd_create("toy-bar2", fault == TOY_SHORT_FILE ? 4096 : TOY_BAR2_BYTES,
+			       &t.bar2_fd) == 0);
 	CHECK(mdl_memfd_create("toy-bar4", TOY_BAR4_BYTES, &t.bar4_fd) == 0);
 	t.bar2 = mmap(NULL, TOY_BAR2_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, t.bar2_fd, 0);
 	t.bar4 = mmap(NULL, TOY_BAR4_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, t.bar4_fd, 0);
@@ -275,12 +288,21 @@ static void serve(int listen_fd, enum toy_fault fault)
 	bell.fd = t.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	for (int i = 0; i < MDL_VU_REGIONS; i++)
 		dev.region[i].fd = -1;
-	dev.region[0] = (struct mdl_vu_region){ .bytes = TOY_BAR0_BYTES, .read = true, .write = true, .fd = -1 };
-	dev.region[2] = (struct mdl_vu_region){ .bytes = TOY_BAR2_BYTES, .read = true, .write = true, .fd = t.bar2_fd };
-	dev.region[4] = (struct mdl_vu_region){ .bytes = TOY_BAR4_BYTES, .read = true, .write = true, .fd = t.bar4_fd,
-						.areas = &area4, .num_areas = 1 };
-	dev.region[VFIO_PCI_CONFIG_REGION_INDEX] =
-		(struct mdl_vu_region){ .bytes = sizeof(t.config), .read = true, .write = true, .fd = -1 };
+	dev.region[0] = (struct mdl_vu_region) {
+		.bytes = TOY_BAR0_BYTES, .read = true, .write = true, .fd = -1
+	};
+	dev.region[2] = (struct mdl_vu_region) {
+		.bytes = TOY_BAR2_BYTES, .read = true, .write = true, .fd = t.bar2_fd
+	};
+	dev.region[4] = (struct mdl_vu_region) { .bytes = TOY_BAR4_BYTES,
+						 .read = true,
+						 .write = true,
+						 .fd = t.bar4_fd,
+						 .areas = &area4,
+						 .num_areas = 1 };
+	dev.region[VFIO_PCI_CONFIG_REGION_INDEX] = (struct mdl_vu_region) {
+		.bytes = sizeof(t.config), .read = true, .write = true, .fd = -1
+	};
 	CHECK(mdl_vu_server_create(listen_fd, &dev, &ops, &t, &t.server) == 0);
 	loop(&t);
 }

@@ -12,18 +12,21 @@
 #include "tests/unit/check.h"
 
 #define LIMIT_NS (60 * MDL_NS_PER_S)
-#define NO_KVM 77
+#define NO_KVM	 77
 
 static char dir[64];
 
 /* What is handed out for ever stays reachable, or leak checkers complain. */
 static void *keep(void *p)
 {
-	static struct kept { struct kept *next; void *p; } *all;
+	static struct kept {
+		struct kept *next;
+		void *p;
+	} * all;
 	struct kept *k = malloc(sizeof(*k));
 
 	CHECK(k && p);
-	*k = (struct kept){ .next = all, .p = p };
+	*k = (struct kept) { .next = all, .p = p };
 	all = k;
 	return p;
 }
@@ -40,7 +43,10 @@ static void remove_dir(void)
 	rmdir(dir);
 }
 
-/* The directory is made and removed here, outside the cases' processes, so that a failing case leaves none behind either. */
+/*
+ * The directory is made and removed here, outside the cases' processes, so that a failing case
+ * leaves none behind either.
+ */
 int vm_main(const struct check_case *cases, size_t n)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -65,7 +71,8 @@ const char *vm_guest(const char *name)
 {
 	char *path;
 
-	CHECK(getenv("MEDLEY_GUESTS") && asprintf(&path, "%s/%s.elf", getenv("MEDLEY_GUESTS"), name) > 0);
+	CHECK(getenv("MEDLEY_GUESTS") &&
+	      asprintf(&path, "%s/%s.elf", getenv("MEDLEY_GUESTS"), name) > 0);
 	return keep(path);
 }
 
@@ -139,7 +146,9 @@ const struct vm_result *vm_run(const char *const *argv, struct vm_options o)
 		child(argv, &o, out[1], err[1]);
 	close(out[1]);
 	close(err[1]);
-	for (struct pollfd p[2] = { { o.no_reader ? -1 : out[0], POLLIN, 0 }, { err[0], POLLIN, 0 } }; p[0].fd >= 0 || p[1].fd >= 0;) {
+	for (struct pollfd p[2] = { { o.no_reader ? -1 : out[0], POLLIN, 0 },
+				    { err[0], POLLIN, 0 } };
+	     p[0].fd >= 0 || p[1].fd >= 0;) {
 		if (poll(p, 2, 1000) < 0 || mdl_now_ns() - start > LIMIT_NS)
 			break;
 		if (p[0].revents && !take(out[0], r->out, sizeof(r->out), &r->out_bytes))
