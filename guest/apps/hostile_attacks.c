@@ -14,8 +14,8 @@
 /* ---- registers ---- */
 
 /*
- * Writes anywhere, often where registers are. The MSI-X table is left alone: garbage there hits
- * this guest's own CPU only.
+ * Writes anywhere, often where registers are. Left alone: the MSI-X table, where garbage hits this
+ * guest's own CPU only, and fault rings in this guest's own memory, which would be overwritten.
  */
 static void registers(struct hostile *h)
 {
@@ -40,8 +40,11 @@ static void registers(struct hostile *h)
 		offset &= ~(width - 1);
 		if (r >> 3 & 1)
 			mdl_gpu_read_reg(h->gpu, offset, width, &value);
-		else if (offset != MDL_REG_FUNC_CTRL ||
-			 r >> 4 & 1) /* resets now and then, not all the time */
+		else if (offset == MDL_REG_FUNC_CTRL && r >> 4 & 7)
+			continue; /* resets now and then, not all the time */
+		else if (offset / 8 == MDL_REG_FAULT_BASE / 8)
+			mdl_gpu_write_reg(h->gpu, MDL_REG_FAULT_BASE, 8, value | 1ull << 45);
+		else
 			mdl_gpu_write_reg(h->gpu, offset, width, value);
 	}
 }
@@ -191,9 +194,10 @@ static uint64_t wild_pte(struct hostile *h, uint64_t table_bytes)
 				    MDL_PAGE_BYTES); /* half of them past the end */
 		break;
 	case 4:
-		frame = (r >> 8) % (16ull << 30 >> 12); /* guest memory, or nothing */
+		/* Guest memory only to read, to survive; past its end also to write. */
+		frame = (r >> 8) % (1ull << 24);
 		return frame << 12 | MDL_PTE_VALID | MDL_PTE_SYSTEM |
-		       (r >> 60 & 1 ? MDL_PTE_WRITE : 0);
+		       (frame >> 23 ? MDL_PTE_WRITE : 0);
 	default:
 		return 0;
 	}
@@ -274,12 +278,13 @@ static void sources(struct hostile *h)
 		"#include \"/etc/passwd\"\nkernel void k(void) {}",
 		"#include \"/proc/self/environ\"\nkernel void k(void) {}",
 		"#include __FILE__\n#include __FILE__\nkernel void k(void) {}",
-		"#define A(x) x x x x x x x x\n#define B(x) A(A(A(A(A(A(x))))))\n"
-		"kernel void k(global int *p) { B(B(p[0]++;)) }",
+		("#define A(x) x x x x x x x x\n#define B(x) A(A(A(A(A(A(x))))))\n"
+		 "kernel void k(global int *p) { B(B(p[0]++;)) }"),
 		"kernel void k(global int *p) { for (;;) ; }",
 		"kernel void k(void) { __asm__ volatile(\"syscall\" :: \"a\"(231), \"D\"(7)); }",
 		"((((((((((((((((((((((((((((((((((((((((",
-		"kernel void a_name_that_is_longer_than_the_sixty_three_characters_that_fit_in_the_kernel_table(void) {}",
+		("kernel void a_name_that_is_longer_than_the_sixty_three_characters_"
+		 "that_fit_in_the_kernel_table(void) {}"),
 	};
 	static const char *const options[] = { "", "-I/etc -include passwd",
 					       "-o /tmp/x -save-temps", "-DX=\"'; rm -rf /\"" };

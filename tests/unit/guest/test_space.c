@@ -62,7 +62,7 @@ static void random_ops(void)
 		int r;
 
 		if (block[i]) {
-			memset(map + block[i]->start - BASE, 0, block[i]->bytes);
+			memset(&map[block[i]->start - BASE], 0, block[i]->bytes);
 			used -= block[i]->bytes;
 			mdl_space_free(&s, block[i]);
 			block[i] = NULL;
@@ -83,7 +83,7 @@ static void random_ops(void)
 		if (block[i]) {
 			CHECK_EQ(block[i]->bytes, n);
 			CHECK(all_free(block[i]->start, n));
-			memset(map + block[i]->start - BASE, i + 1, n);
+			memset(&map[block[i]->start - BASE], i + 1, n);
 			used += n;
 			CHECK(mdl_space_find(&s, block[i]->start + n - 1) == block[i]);
 		}
