@@ -91,23 +91,28 @@ void mdl_cl_close(struct mdl_cl *cl)
 	memset(cl, 0, sizeof(*cl));
 }
 
-static int build(const struct mdl_cl *cl, cl_program program, const char *options)
+static int build(const struct mdl_cl *cl, cl_program program, const char *options, bool link)
 {
 	mdl_autofree char *full = NULL;
+	cl_int status;
 
 	if (asprintf(&full, "%s" MDL_CL_OPTIONS, options) < 0) {
 		full = NULL;
 		return -ENOMEM;
 	}
-	return clBuildProgram(program, 1, &cl->device, full, NULL, NULL) == CL_SUCCESS ? 0 : -ENOEXEC;
+	if (link)
+		status = clBuildProgram(program, 1, &cl->device, full, NULL, NULL);
+	else
+		status = clCompileProgram(program, 1, &cl->device, full, 0, NULL, NULL, NULL, NULL);
+	return status == CL_SUCCESS ? 0 : -ENOEXEC;
 }
 
-int mdl_cl_build(const struct mdl_cl *cl, const char *source, size_t bytes, const char *options, cl_program *ret_program)
+int mdl_cl_compile(const struct mdl_cl *cl, const char *source, size_t bytes, const char *options, cl_program *ret_program)
 {
 	cl_int status;
 
 	*ret_program = clCreateProgramWithSource(cl->context, 1, &source, &bytes, &status);
-	return status == CL_SUCCESS ? build(cl, *ret_program, options) : -ENOMEM;
+	return status == CL_SUCCESS ? build(cl, *ret_program, options, false) : -ENOMEM;
 }
 
 int mdl_cl_build_bitcode(const struct mdl_cl *cl, const char *bitcode, size_t bytes, const char *options,
@@ -117,7 +122,7 @@ int mdl_cl_build_bitcode(const struct mdl_cl *cl, const char *bitcode, size_t by
 	cl_int each, status;
 
 	*ret_program = clCreateProgramWithBinary(cl->context, 1, &cl->device, &bytes, &binary, &each, &status);
-	return status == CL_SUCCESS ? build(cl, *ret_program, options) : -ENOEXEC;
+	return status == CL_SUCCESS ? build(cl, *ret_program, options, true) : -ENOEXEC;
 }
 
 char *mdl_cl_log(const struct mdl_cl *cl, cl_program program)

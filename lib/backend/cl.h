@@ -22,8 +22,11 @@ struct mdl_cl {
 int mdl_cl_open(struct mdl_cl *ret_cl);
 void mdl_cl_close(struct mdl_cl *cl);
 
-/* Builds a program from source, or from bitcode. *ret_program is set also when the build fails (-ENOEXEC), for its log. */
-int mdl_cl_build(const struct mdl_cl *cl, const char *source, size_t bytes, const char *options, cl_program *ret_program);
+/*
+ * Compiles source to bitcode that is not linked with PoCL's library yet; builds a program from such bitcode. (Linking bitcode that is
+ * linked already breaks PoCL 3.1.) *ret_program is set also when it fails (-ENOEXEC), for its log.
+ */
+int mdl_cl_compile(const struct mdl_cl *cl, const char *source, size_t bytes, const char *options, cl_program *ret_program);
 int mdl_cl_build_bitcode(const struct mdl_cl *cl, const char *bitcode, size_t bytes, const char *options,
 			 cl_program *ret_program);
 

@@ -154,7 +154,7 @@ void mdl_compile_job(const struct mdl_compile_req *req, const char *input, const
 	if (setenv("POCL_CACHE_DIR", cache, 1) || mdl_cl_open(&cl))
 		finish(result, MDL_PROGRAM_NO_MEMORY, "the compiler cannot start\n");
 	if (req->kind == MDL_COMPILE_PROGRAM)
-		err = mdl_cl_build(&cl, input, req->input_bytes, options, &program);
+		err = mdl_cl_compile(&cl, input, req->input_bytes, options, &program);
 	else
 		err = mdl_cl_build_bitcode(&cl, input, req->input_bytes, options, &program);
 	if (err)
