@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target once for each file of the corpus folders named on the command line: what the normal tests link in place of
- * libFuzzer. Fails if there was none, so that a moved corpus does not pass unseen.
+ * Runs a fuzz target once for each file of the corpus folders named on the command line: what the
+ * normal tests link in place of libFuzzer. Fails if there was none, so that a moved corpus does not
+ * pass unseen.
  */
 #include <dirent.h>
 #include <stdint.h>

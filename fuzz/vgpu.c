@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: bytes as a sequence of register and configuration accesses, page-table edits, guest memory coming and going, and
- * executor events, against the vGPU with the mock host of tests/unit/vgpu. The mock aborts when the vGPU breaks its contract; here
- * it is checked besides that everything mapped belongs to the VM after every step that takes memory away, and equals the naive
- * walk of the page tables after a full invalidate.
+ * Fuzz target: bytes as a sequence of register and configuration accesses, page-table edits, guest
+ * memory coming and going, and executor events, against the vGPU with the mock host of
+ * tests/unit/vgpu. The mock aborts when the vGPU breaks its contract; here it is checked besides
+ * that everything mapped belongs to the VM after every step that takes memory away, and equals the
+ * naive walk of the page tables after a full invalidate.
  *
- * An operation is one byte (which) and its operands, little endian; missing bytes are zero. Register offsets are two bytes, as in
- * the dictionary that tools/gen-regs makes.
+ * An operation is one byte (which) and its operands, little endian; missing bytes are zero.
+ * Register offsets are two bytes, as in the dictionary that tools/gen-regs makes.
  */
 #include <string.h>
 
@@ -33,9 +34,12 @@ static uint64_t take(struct input *in, size_t bytes)
 
 static struct mdl_ipc_fault take_fault(struct input *in)
 {
-	return (struct mdl_ipc_fault){
-		.ctx = (uint16_t)take(in, 1) % (MOCK_CTXS + 1), .chan = (uint16_t)take(in, 1) % (MOCK_CHANS + 1),
-		.error = (uint16_t)take(in, 1), .access = MDL_ACCESS_READ, .va = take(in, 4),
+	return (struct mdl_ipc_fault) {
+		.ctx = (uint16_t)take(in, 1) % (MOCK_CTXS + 1),
+		.chan = (uint16_t)take(in, 1) % (MOCK_CHANS + 1),
+		.error = (uint16_t)take(in, 1),
+		.access = MDL_ACCESS_READ,
+		.va = take(in, 4),
 	};
 }
 
@@ -67,7 +71,8 @@ static void executor_event(struct mock *m, struct input *in)
 	case 3:
 		/* Stale: channels that are not being closed. */
 		if (f.chan < MOCK_CHANS && !(m->ctx[0].chan_closing >> f.chan & 1) &&
-		    !(m->ctx[1].chan_closing >> f.chan & 1) && !(m->ctx[2].chan_closing >> f.chan & 1) &&
+		    !(m->ctx[1].chan_closing >> f.chan & 1) &&
+		    !(m->ctx[2].chan_closing >> f.chan & 1) &&
 		    mock_read(m, mock_chan_reg(f.chan, STATUS), 4) != MDL_STATUS_PENDING)
 			mdl_vgpu_chan_closed(m->v, f.chan);
 		break;
@@ -81,12 +86,16 @@ static void memory(struct mock *m, struct input *in)
 	uint32_t op = (uint32_t)take(in, 1);
 
 	if (op % 4 == 0)
-		mock_unmap(m, mock_layout[op / 4 % MOCK_REGIONS].gpa + take(in, 2) * MDL_PAGE_BYTES, take(in, 4));
+		mock_unmap(m, mock_layout[op / 4 % MOCK_REGIONS].gpa + take(in, 2) * MDL_PAGE_BYTES,
+			   take(in, 4));
 	else
 		mock_map_region(m, op / 4 % MOCK_REGIONS);
 }
 
-/* A whole page-table path for one page, then an invalidate of it: what a driver does, and hard to find by chance. */
+/*
+ * A whole page-table path for one page, then an invalidate of it: what a driver does, and hard to
+ * find by chance.
+ */
 static void map_path(struct mock *m, struct input *in)
 {
 	uint32_t pick = (uint32_t)take(in, 2), ctx = pick % MOCK_CTXS;
@@ -99,7 +108,8 @@ static void map_path(struct mock *m, struct input *in)
 	}
 	for (unsigned int level = 0; level < 3; level++)
 		mock_table_mem(m, 4 * ctx + level)[index[level]] = mock_table(4 * ctx + level + 1);
-	mock_table_mem(m, 4 * ctx + 3)[index[3]] = mock_pte((uint32_t)take(in, 1), (uint32_t)take(in, 2));
+	mock_table_mem(m, 4 * ctx + 3)[index[3]] =
+		mock_pte((uint32_t)take(in, 1), (uint32_t)take(in, 2));
 	mock_write(m, mock_ctx_reg(ctx, PT_ROOT), 8, mock_table(4 * ctx));
 	mock_write(m, mock_ctx_reg(ctx, INV_VA), 8, va << 12);
 	mock_write(m, mock_ctx_reg(ctx, INV_BYTES), 8, MDL_PAGE_BYTES);
@@ -150,8 +160,11 @@ static void step(struct mock *m, struct input *in)
 	case 6:
 	case 7:
 		at = (uint32_t)take(in, 1);
-		mock_table_mem(m, at % MOCK_TABLES)[mock_index[(at / MOCK_TABLES + op / 16) % MOCK_INDEXES]] =
-			op % 16 == 6 ? take(in, 8) : mock_pte((uint32_t)take(in, 1), (uint32_t)take(in, 2));
+		mock_table_mem(
+			m,
+			at % MOCK_TABLES)[mock_index[(at / MOCK_TABLES + op / 16) % MOCK_INDEXES]] =
+			op % 16 == 6 ? take(in, 8)
+				     : mock_pte((uint32_t)take(in, 1), (uint32_t)take(in, 2));
 		break;
 	case 8:
 		memory(m, in);

@@ -2,10 +2,11 @@
 /*
  * The guest-device contract: everything a driver and the device must agree on, and nothing else.
  *
- * PCI function: BAR0 registers (trapped, with the MSI-X table), BAR2 VRAM aperture, BAR4 one user page per channel. The
- * registers are listed in regs.def; packets, page-table entries, the user page, the fault ring and the memory formats used by
- * packets are here. All values are little endian; all structures are naturally aligned and free of padding.
- * The prose manual is docs/gpu.md. Usable from C11 user space, freestanding guests and the Linux kernel.
+ * PCI function: BAR0 registers (trapped, with the MSI-X table), BAR2 VRAM aperture, BAR4 one user
+ * page per channel. The registers are listed in regs.def; packets, page-table entries, the user
+ * page, the fault ring and the memory formats used by packets are here. All values are little
+ * endian; all structures are naturally aligned and free of padding. The prose manual is
+ * docs/gpu.md. Usable from C11 user space, freestanding guests and the Linux kernel.
  */
 #ifndef MEDLEY_HW_H
 #define MEDLEY_HW_H
@@ -46,7 +47,10 @@
 
 #define MDL_HW_USER_STRIDE	0x1000
 
-/* Register offsets and bits: MDL_REG_<NAME>; per-context and per-channel ones are offsets inside their window. */
+/*
+ * Register offsets and bits: MDL_REG_<NAME>; per-context and per-channel ones are offsets inside
+ * their window.
+ */
 enum {
 #define MDL_REG(name, off, ...) MDL_REG_##name = (off),
 #include "regs.def"

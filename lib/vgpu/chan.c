@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Channels as the guest controls them: enable, disable, errors, doorbells. The packets themselves never come here; the executor
- * reads the ring. While an executor knows a channel, the channel's user page is mapped for it.
+ * Channels as the guest controls them: enable, disable, errors, doorbells. The packets themselves
+ * never come here; the executor reads the ring. While an executor knows a channel, the channel's
+ * user page is mapped for it.
  *
  *   OFF --ENABLE--> READY --DISABLE, RESET--> CLOSING --closed--> OFF
  *     \               |\                        ^
@@ -29,10 +30,8 @@ static const uint32_t allowed[MDL_CHAN_STATES] = {
 };
 
 static const uint8_t status_of[MDL_CHAN_STATES] = {
-	[MDL_CHAN_OFF] = MDL_STATUS_OFF,
-	[MDL_CHAN_READY] = MDL_STATUS_READY,
-	[MDL_CHAN_CLOSING] = MDL_STATUS_PENDING,
-	[MDL_CHAN_FAULTED] = MDL_STATUS_FAULTED,
+	[MDL_CHAN_OFF] = MDL_STATUS_OFF,	 [MDL_CHAN_READY] = MDL_STATUS_READY,
+	[MDL_CHAN_CLOSING] = MDL_STATUS_PENDING, [MDL_CHAN_FAULTED] = MDL_STATUS_FAULTED,
 	[MDL_CHAN_DEAD] = MDL_STATUS_FAULTED,
 };
 
@@ -89,7 +88,8 @@ static uint32_t enable_error(const struct mdl_vgpu *v, const struct mdl_chan *ch
 	if (!ctx_ready(v, ch->ctx))
 		return MDL_ERR_CONTEXT_LOST;
 	if (log2 < MDL_RING_LOG2_MIN || log2 > MDL_RING_LOG2_MAX ||
-	    !mdl_range_in(va, sizeof(struct mdl_hw_packet) << log2, MDL_WINDOW_BASE, MDL_WINDOW_BYTES))
+	    !mdl_range_in(va, sizeof(struct mdl_hw_packet) << log2, MDL_WINDOW_BASE,
+			  MDL_WINDOW_BYTES))
 		return MDL_ERR_BAD_RING;
 	return MDL_ERR_NONE;
 }
@@ -125,7 +125,9 @@ static void enable(struct mdl_vgpu *v, uint32_t chan)
 		error = open_in_executor(v, chan);
 	if (error) {
 		struct mdl_ipc_fault f = {
-			.ctx = (uint16_t)ch->ctx, .chan = (uint16_t)chan, .error = (uint16_t)error,
+			.ctx = (uint16_t)ch->ctx,
+			.chan = (uint16_t)chan,
+			.error = (uint16_t)error,
 			.va = ch->reg[MDL_REG_CHAN_RING_VA / 4],
 		};
 
@@ -143,7 +145,9 @@ static void begin_close(struct mdl_vgpu *v, uint32_t chan)
 	struct mdl_chan *ch = &v->chan[chan];
 
 	set_state(ch, MDL_CHAN_CLOSING);
-	/* The executor of a context that is not READY is being ended; the channel goes OFF with it. */
+	/*
+	 * The executor of a context that is not READY is being ended; the channel goes OFF with it.
+	 */
 	if (ctx_ready(v, ch->ctx) && v->ops->chan_close(v->h, ch->ctx, chan) < 0)
 		mdl_ctx_give_up(v, ch->ctx, MDL_ERR_CONTEXT_LOST, 0);
 }

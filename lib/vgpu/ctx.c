@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GPU contexts. A context is a page-table root and, while READY, an executor that the host found for it. Guest commands and
- * executor events may come in any order; the states and the table below say what can follow what:
+ * GPU contexts. A context is a page-table root and, while READY, an executor that the host found
+ * for it. Guest commands and executor events may come in any order; the states and the table below
+ * say what can follow what:
  *
  *   OFF --ENABLE--> OPENING --opened--> READY --DISABLE, RESET--> OFF
  *                    |   \                |  \
@@ -13,8 +14,9 @@
  *                    |           OFF <------opened, lost------ CANCELLED
  *                    `---DISABLE, RESET------------------------^
  *
- * The host never gets a ctx_close for an executor that it has not delivered or that it has reported lost, and exactly one for any
- * other. So no event of an old executor can be taken for one of a new executor.
+ * The host never gets a ctx_close for an executor that it has not delivered or that it has reported
+ * lost, and exactly one for any other. So no event of an old executor can be taken for one of a new
+ * executor.
  *
  * Owned by the caller's thread.
  */
@@ -35,12 +37,9 @@ static const uint32_t allowed[MDL_CTX_STATES] = {
 };
 
 static const uint8_t status_of[MDL_CTX_STATES] = {
-	[MDL_CTX_OFF] = MDL_STATUS_OFF,
-	[MDL_CTX_OPENING] = MDL_STATUS_PENDING,
-	[MDL_CTX_CANCELLED] = MDL_STATUS_PENDING,
-	[MDL_CTX_READY] = MDL_STATUS_READY,
-	[MDL_CTX_DYING] = MDL_STATUS_PENDING,
-	[MDL_CTX_FAULTED] = MDL_STATUS_FAULTED,
+	[MDL_CTX_OFF] = MDL_STATUS_OFF,		  [MDL_CTX_OPENING] = MDL_STATUS_PENDING,
+	[MDL_CTX_CANCELLED] = MDL_STATUS_PENDING, [MDL_CTX_READY] = MDL_STATUS_READY,
+	[MDL_CTX_DYING] = MDL_STATUS_PENDING,	  [MDL_CTX_FAULTED] = MDL_STATUS_FAULTED,
 };
 
 /* Leaving READY is forgetting what was mapped: whoever ends the executor ends its mappings. */
@@ -75,8 +74,11 @@ static void report(struct mdl_vgpu *v, const struct mdl_ipc_fault *f)
 
 static struct mdl_ipc_fault ctx_error(uint32_t ctx, uint32_t error, uint64_t va)
 {
-	return (struct mdl_ipc_fault){
-		.ctx = (uint16_t)ctx, .chan = MDL_FAULT_NO_CHANNEL, .error = (uint16_t)error, .va = va,
+	return (struct mdl_ipc_fault) {
+		.ctx = (uint16_t)ctx,
+		.chan = MDL_FAULT_NO_CHANNEL,
+		.error = (uint16_t)error,
+		.va = va,
 	};
 }
 
@@ -146,7 +148,10 @@ int mdl_ctx_map(struct mdl_vgpu *v, uint32_t ctx, const struct mdl_map_entry *en
 	assert(c->state == MDL_CTX_READY);
 	ret = v->ops->ctx_map(v->h, ctx, entry, count);
 	if (ret < 0) {
-		/* What the last invalidate said is overtaken: a fault that comes before ctx_lost says why. */
+		/*
+		 * What the last invalidate said is overtaken: a fault that comes before ctx_lost
+		 * says why.
+		 */
 		clear_error(c);
 		set_state(c, MDL_CTX_DYING);
 		return ret;
@@ -172,7 +177,10 @@ void mdl_ctx_remove_gpa(struct mdl_vgpu *v, uint32_t ctx, uint64_t gpa, uint64_t
 
 	if (c->state != MDL_CTX_READY || mdl_shadow_remove_gpa(v, ctx, gpa, bytes) == 0)
 		return;
-	/* Either ctx_map failed, and the executor is killed, or there was no memory for the list: then it must go too. */
+	/*
+	 * Either ctx_map failed, and the executor is killed, or there was no memory for the list:
+	 * then it must go too.
+	 */
 	if (c->state == MDL_CTX_READY)
 		mdl_ctx_give_up(v, ctx, MDL_ERR_NO_RESOURCES, 0);
 }
@@ -231,14 +239,20 @@ void mdl_vgpu_ctx_opened(struct mdl_vgpu *v, uint32_t ctx, int error)
 		set_state(c, MDL_CTX_FAULTED);
 		report(v, &f);
 	} else {
-		/* As if the driver's first invalidate: invalidates written while PENDING went nowhere. */
+		/*
+		 * As if the driver's first invalidate: invalidates written while PENDING went
+		 * nowhere.
+		 */
 		set_state(c, MDL_CTX_READY);
 		invalidate_range(v, ctx, 0, MDL_VA_END);
 		v->ops->irq(v->h, 0);
 	}
 }
 
-/* An executor may send anything; what is not an error of a context or channel counts as a lost context. */
+/*
+ * An executor may send anything; what is not an error of a context or channel counts as a lost
+ * context.
+ */
 static struct mdl_ipc_fault sane(const struct mdl_ipc_fault *f)
 {
 	struct mdl_ipc_fault s = *f;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest memory that the VMM has mapped for the device: a short sorted array of regions, none overlapping another. Frames of
- * page tables and of the fault ring are looked up here at the moment of use; nothing keeps a pointer into a region across calls.
- * Left out: regions without a descriptor, which are never added.
+ * The guest memory that the VMM has mapped for the device: a short sorted array of regions, none
+ * overlapping another. Frames of page tables and of the fault ring are looked up here at the moment
+ * of use; nothing keeps a pointer into a region across calls. Left out: regions without a
+ * descriptor, which are never added.
  *
  * Owned by the caller's thread.
  */
@@ -66,8 +67,13 @@ int mdl_vgpu_dma_map(struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes, bool writ
 	if (v->num_dma == MDL_DMA_REGIONS_MAX)
 		return -ENOSPC;
 	memmove(&v->dma[i + 1], &v->dma[i], (v->num_dma - i) * sizeof(v->dma[0]));
-	v->dma[i] = (struct mdl_dma_region){
-		.gpa = gpa, .bytes = bytes, .offset = offset, .host = host, .mem = mem, .write = write,
+	v->dma[i] = (struct mdl_dma_region) {
+		.gpa = gpa,
+		.bytes = bytes,
+		.offset = offset,
+		.host = host,
+		.mem = mem,
+		.write = write,
 	};
 	v->num_dma++;
 	return 0;
@@ -79,7 +85,7 @@ void mdl_vgpu_dma_unmap(struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes)
 
 	if (!bytes)
 		return;
-	if (bytes - 1 > UINT64_MAX - gpa)	/* clients unmap "everything" with any length */
+	if (bytes - 1 > UINT64_MAX - gpa) /* clients unmap "everything" with any length */
 		bytes = UINT64_MAX - gpa;
 	i = first_behind(v, gpa);
 	while (i < v->num_dma && mdl_range_overlap(gpa, bytes, v->dma[i].gpa, v->dma[i].bytes)) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fault ring: entries written into guest memory, counted in FAULT_PUT, and vector 0. The device is the only writer of put, the
- * guest of get; both are registers, so the trap orders them with the entries. A ring that is off, full or not in guest memory
- * loses the entry and counts it; the interrupt is raised all the same.
+ * The fault ring: entries written into guest memory, counted in FAULT_PUT, and vector 0. The device
+ * is the only writer of put, the guest of get; both are registers, so the trap orders them with the
+ * entries. A ring that is off, full or not in guest memory loses the entry and counts it; the
+ * interrupt is raised all the same.
  *
  * Owned by the caller's thread.
  */
@@ -48,8 +49,13 @@ static bool write_entry(struct mdl_vgpu *v, const struct mdl_hw_fault *entry)
 void mdl_fault_report(struct mdl_vgpu *v, const struct mdl_ipc_fault *f)
 {
 	struct mdl_hw_fault entry = {
-		.error = f->error, .context = f->ctx, .channel = f->chan, .access = f->access,
-		.tag = f->tag, .info = f->info, .va = f->va,
+		.error = f->error,
+		.context = f->ctx,
+		.channel = f->chan,
+		.access = f->access,
+		.tag = f->tag,
+		.info = f->info,
+		.va = f->va,
 		.time_ns = v->ops->now_ns(v->h) - v->epoch_ns,
 	};
 

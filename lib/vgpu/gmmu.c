@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The GMMU's table walk: four levels in VRAM or guest memory, read for a range of GPU addresses and turned into runs. Every frame
- * is checked here against the VRAM size and the DMA map, so a run never names memory that the VM does not own.
+ * The GMMU's table walk: four levels in VRAM or guest memory, read for a range of GPU addresses and
+ * turned into runs. Every frame is checked here against the VRAM size and the DMA map, so a run
+ * never names memory that the VM does not own.
  *
- * The tables belong to a guest that may change them at any moment: each is copied once, entry by entry, and the copy decoded. A
- * hostile table can point all its entries at one lower table, 2^36 leaves in 16 KiB; the limits of priv.h bound the walk.
- * Absent entries cost nothing below them.
+ * The tables belong to a guest that may change them at any moment: each is copied once, entry by
+ * entry, and the copy decoded. A hostile table can point all its entries at one lower table, 2^36
+ * leaves in 16 KiB; the limits of priv.h bound the walk. Absent entries cost nothing below them.
  *
  * Left out: access flags, caching of tables between walks. Owned by the caller's thread.
  */
@@ -31,7 +32,7 @@ static uint64_t entry_span(unsigned int level)
 static void bad_entry(struct walk *w, uint64_t va)
 {
 	if (!w->error.bad)
-		w->error = (struct mdl_walk_error){ .bad = true, .va = mdl_max_u64(va, w->start) };
+		w->error = (struct mdl_walk_error) { .bad = true, .va = mdl_max_u64(va, w->start) };
 }
 
 static const uint64_t *table_at(const struct mdl_vgpu *v, uint64_t entry)
@@ -40,15 +41,17 @@ static const uint64_t *table_at(const struct mdl_vgpu *v, uint64_t entry)
 	const struct mdl_dma_region *r;
 
 	if (!(entry & MDL_PTE_SYSTEM))
-		return mdl_range_ok(frame, MDL_PAGE_BYTES, v->config.vram_bytes) ?
-		       (const uint64_t *)((const uint8_t *)v->config.vram + frame) : NULL;
+		return mdl_range_ok(frame, MDL_PAGE_BYTES, v->config.vram_bytes)
+			       ? (const uint64_t *)((const uint8_t *)v->config.vram + frame)
+			       : NULL;
 	r = mdl_dma_find(v, frame, MDL_PAGE_BYTES);
 	return r ? (const uint64_t *)(r->host + (frame - r->gpa)) : NULL;
 }
 
 /*
- * Copies a table. Single 8-byte loads: an entry that the guest is just writing is seen as it was or as it will be, never
- * half. What orders the guest's stores before them is its trapped write to CTX_INVALIDATE.
+ * Copies a table. Single 8-byte loads: an entry that the guest is just writing is seen as it was or
+ * as it will be, never half. What orders the guest's stores before them is its trapped write to
+ * CTX_INVALIDATE.
  */
 static bool copy_table(struct mdl_vgpu *v, uint64_t entry, uint64_t table[static MDL_PT_ENTRIES])
 {
@@ -62,7 +65,10 @@ static bool copy_table(struct mdl_vgpu *v, uint64_t entry, uint64_t table[static
 	return true;
 }
 
-/* Whether guest memory holds all of a frame, with the rights asked for. A large frame may span regions. */
+/*
+ * Whether guest memory holds all of a frame, with the rights asked for. A large frame may span
+ * regions.
+ */
 static bool system_frame_ok(const struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes, bool write)
 {
 	while (bytes) {

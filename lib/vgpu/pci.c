@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PCI configuration space: a type 0 header, and the capabilities power management, MSI-X and PCI Express endpoint. Every byte
- * has a mask of the bits that a write changes, so BAR sizing (all ones written, size read back) needs no code of its own.
+ * PCI configuration space: a type 0 header, and the capabilities power management, MSI-X and PCI
+ * Express endpoint. Every byte has a mask of the bits that a write changes, so BAR sizing (all ones
+ * written, size read back) needs no code of its own.
  *
- * Writes with an effect: FLR in the PCIe device control register, nothing else. COMMAND is stored; the VMM decodes addresses
- * by it, and neither it nor the power state gates what the function does. Left out: INTx, expansion ROM, extended
- * capabilities (offset 256 and up reads zero).
+ * Writes with an effect: FLR in the PCIe device control register, nothing else. COMMAND is stored;
+ * the VMM decodes addresses by it, and neither it nor the power state gates what the function does.
+ * Left out: INTx, expansion ROM, extended capabilities (offset 256 and up reads zero).
  *
  * Owned by the caller's thread.
  */
@@ -14,23 +15,24 @@
 
 #include "priv.h"
 
-#define CAP_PM		0x40
-#define CAP_MSIX	0x50
-#define CAP_EXP		0x60
+#define CAP_PM	 0x40
+#define CAP_MSIX 0x50
+#define CAP_EXP	 0x60
 
-#define EXP_SPEED	1	/* 2.5 GT/s, one lane: the link is not real; these values suit every driver */
-#define EXP_WIDTH	1
+#define EXP_SPEED 1 /* 2.5 GT/s, one lane: the link is not real; these values suit every driver */
+#define EXP_WIDTH 1
 
 struct field {
 	uint32_t offset, width;
-	uint32_t value, mask;	/* mask: writable bits */
+	uint32_t value, mask; /* mask: writable bits */
 };
 
 static const struct field fields[] = {
 	{ PCI_VENDOR_ID, 2, MDL_HW_PCI_VENDOR, 0 },
 	{ PCI_DEVICE_ID, 2, MDL_HW_PCI_DEVICE, 0 },
-	{ PCI_COMMAND, 2, 0, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
-			     PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE },
+	{ PCI_COMMAND, 2, 0,
+	  PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
+		  PCI_COMMAND_INTX_DISABLE },
 	{ PCI_STATUS, 2, PCI_STATUS_CAP_LIST, 0 },
 	{ PCI_CLASS_REVISION, 4, MDL_HW_PCI_CLASS << 8 | MDL_HW_PCI_REVISION, 0 },
 	{ PCI_CACHE_LINE_SIZE, 1, 0, 0xff },
@@ -53,8 +55,8 @@ static const struct field fields[] = {
 	{ CAP_EXP, 2, PCI_CAP_ID_EXP, 0 },
 	{ CAP_EXP + PCI_EXP_FLAGS, 2, 2 | PCI_EXP_TYPE_ENDPOINT << 4, 0 },
 	{ CAP_EXP + PCI_EXP_DEVCAP, 4, PCI_EXP_DEVCAP_RBER | PCI_EXP_DEVCAP_FLR, 0 },
-	{ CAP_EXP + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_NOSNOOP_EN |
-				       PCI_EXP_DEVCTL_READRQ_512B,
+	{ CAP_EXP + PCI_EXP_DEVCTL, 2,
+	  PCI_EXP_DEVCTL_RELAX_EN | PCI_EXP_DEVCTL_NOSNOOP_EN | PCI_EXP_DEVCTL_READRQ_512B,
 	  0xffff & ~PCI_EXP_DEVCTL_BCR_FLR },
 	{ CAP_EXP + PCI_EXP_LNKCAP, 4, EXP_SPEED | EXP_WIDTH << 4, 0 },
 	{ CAP_EXP + PCI_EXP_LNKCTL, 2, 0, PCI_EXP_LNKCTL_CCC | PCI_EXP_LNKCTL_ES },
@@ -125,14 +127,14 @@ void mdl_vgpu_config_read(struct mdl_vgpu *v, uint32_t offset, void *data, uint3
 
 void mdl_vgpu_config_write(struct mdl_vgpu *v, uint32_t offset, const void *data, uint32_t count)
 {
-	const uint32_t flr_at = CAP_EXP + PCI_EXP_DEVCTL + 1;	/* the byte of DEVCTL that holds the bit */
+	const uint32_t flr_at = CAP_EXP + PCI_EXP_DEVCTL + 1; /* DEVCTL's byte with the bit */
 	const uint8_t *bytes = data;
 	bool flr = false;
 
 	for (uint32_t i = 0; i < count && offset + i < MDL_PCI_CONFIG_BYTES; i++) {
 		uint32_t at = offset + i;
 
-		v->pci[at] = (uint8_t)((v->pci[at] & ~v->pci_mask[at]) | (bytes[i] & v->pci_mask[at]));
+		v->pci[at] ^= (v->pci[at] ^ bytes[i]) & v->pci_mask[at];
 		flr |= at == flr_at && bytes[i] & PCI_EXP_DEVCTL_BCR_FLR >> 8;
 	}
 	if (flr)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BAR0: which register an access means, and what it does. The rows of hw/regs.def become the table below, each with the two
- * functions that its handler column names: read_<handler> for RO registers, write_<handler> for the others. Beside the registers
- * BAR0 holds the doorbells and the MSI-X table and pending bits.
+ * BAR0: which register an access means, and what it does. The rows of hw/regs.def become the table
+ * below, each with the two functions that its handler column names: read_<handler> for RO
+ * registers, write_<handler> for the others. Beside the registers BAR0 holds the doorbells and the
+ * MSI-X table and pending bits.
  *
- * Whatever is not exactly one register (or one half of an 8-byte one), of an object that exists, in a direction that it has, is a bad
- * access: reads give zeroes, writes do nothing, stats.bad_accesses counts. Reading a write-only register gives zeroes and is fine.
+ * Whatever is not exactly one register (or one half of an 8-byte one), of an object that exists, in
+ * a direction that it has, is a bad access: reads give zeroes, writes do nothing,
+ * stats.bad_accesses counts. Reading a write-only register gives zeroes and is fine.
  *
  * Owned by the caller's thread.
  */
@@ -13,15 +15,25 @@
 
 #include "priv.h"
 
-enum access { RO = 1, RW = 3, WO = 2 };		/* bit 0: has a value to read, bit 1: may be written */
-enum block { GLOBAL, CTX, CHAN };
+enum access {
+	RO = 1,
+	RW = 3,
+	WO = 2
+}; /* bit 0: has a value to read, bit 1: may be written */
+enum block {
+	GLOBAL,
+	CTX,
+	CHAN
+};
 
 struct reg {
 	uint16_t offset;
 	uint8_t width, access, block;
 	uint64_t reset, wmask;
-	uint64_t (*read)(const struct mdl_vgpu *v, uint32_t index);	/* computes the value; NULL: storage */
-	void (*write)(struct mdl_vgpu *v, uint32_t index, uint64_t value);	/* after storage was changed */
+	uint64_t (*read)(const struct mdl_vgpu *v,
+			 uint32_t index); /* computes the value; NULL: storage */
+	void (*write)(struct mdl_vgpu *v, uint32_t index,
+		      uint64_t value); /* after storage was changed */
 };
 
 /* ---- Handlers ---- */
@@ -135,29 +147,35 @@ static uint64_t read_chan_fault_va(const struct mdl_vgpu *v, uint32_t index)
 
 /* ---- The table ---- */
 
-#define read_none	NULL
-#define write_none	NULL
-#define READ_RO(h)	read_##h
-#define READ_RW(h)	NULL
-#define READ_WO(h)	NULL
-#define WRITE_RO(h)	NULL
-#define WRITE_RW(h)	write_##h
-#define WRITE_WO(h)	write_##h
+#define read_none   NULL
+#define write_none  NULL
+#define READ_RO(h)  read_##h
+#define READ_RW(h)  NULL
+#define READ_WO(h)  NULL
+#define WRITE_RO(h) NULL
+#define WRITE_RW(h) write_##h
+#define WRITE_WO(h) write_##h
 
 static const struct reg regs[] = {
 #define MDL_REG(name_, offset_, width_, access_, reset_, wmask_, block_, handler_, text_) \
-	{ .offset = (offset_), .width = (width_), .access = (access_), .block = (block_), \
-	  .reset = (reset_), .wmask = (wmask_), \
-	  .read = READ_##access_(handler_), .write = WRITE_##access_(handler_) },
+	{ .offset = (offset_),                                                            \
+	  .width = (width_),                                                              \
+	  .access = (access_),                                                            \
+	  .block = (block_),                                                              \
+	  .reset = (reset_),                                                              \
+	  .wmask = (wmask_),                                                              \
+	  .read = READ_##access_(handler_),                                               \
+	  .write = WRITE_##access_(handler_) },
 #include "hw/regs.def"
 #undef MDL_REG
 };
 
 /* No register may lie outside its block's window, where storage would end too. */
-#define MDL_REG(name_, offset_, width_, access_, reset_, wmask_, block_, handler_, text_) \
-	_Static_assert((offset_) % (width_) == 0 && ((width_) == 4 || (width_) == 8) && \
-		       (offset_) + (width_) <= ((block_) == GLOBAL ? MDL_REG_GLOBAL_BYTES : \
-						(block_) == CTX ? MDL_HW_CTX_STRIDE : MDL_HW_CHAN_STRIDE), \
+#define MDL_REG(name_, offset_, width_, access_, reset_, wmask_, block_, handler_, text_)         \
+	_Static_assert((offset_) % (width_) == 0 && ((width_) == 4 || (width_) == 8) &&           \
+			       (offset_) + (width_) <= ((block_) == GLOBAL ? MDL_REG_GLOBAL_BYTES \
+							: (block_) == CTX  ? MDL_HW_CTX_STRIDE    \
+									   : MDL_HW_CHAN_STRIDE),  \
 		       #name_ " is misplaced");
 #include "hw/regs.def"
 #undef MDL_REG
@@ -167,9 +185,9 @@ static const struct reg regs[] = {
 struct target {
 	const struct reg *reg;
 	uint64_t *storage;
-	uint32_t index;		/* of the context or channel */
-	uint32_t shift;		/* 32 for the upper half of an 8-byte register, else 0 */
-	uint64_t mask;		/* of the accessed bits, before shift */
+	uint32_t index; /* of the context or channel */
+	uint32_t shift; /* 32 for the upper half of an 8-byte register, else 0 */
+	uint64_t mask; /* of the accessed bits, before shift */
 };
 
 /* The block that offset lies in, the object's index, and the offset inside its window. */
@@ -215,16 +233,22 @@ static bool find_reg(struct mdl_vgpu *v, uint32_t offset, uint32_t count, struct
 		if (r->block != block || count > r->width || at < r->offset ||
 		    at + count > (uint32_t)r->offset + r->width)
 			continue;
-		*ret_target = (struct target){
-			.reg = r, .storage = &storage[r->offset / 4], .index = index,
-			.shift = (at - r->offset) * 8, .mask = count == 8 ? UINT64_MAX : UINT32_MAX,
+		*ret_target = (struct target) {
+			.reg = r,
+			.storage = &storage[r->offset / 4],
+			.index = index,
+			.shift = (at - r->offset) * 8,
+			.mask = count == 8 ? UINT64_MAX : UINT32_MAX,
 		};
 		return true;
 	}
 	return false;
 }
 
-/* One aligned 4- or 8-byte piece of the MSI-X table. VMMs usually keep the table themselves; then this is never reached. */
+/*
+ * One aligned 4- or 8-byte piece of the MSI-X table. VMMs usually keep the table themselves; then
+ * this is never reached.
+ */
 static uint32_t *msix_entry(struct mdl_vgpu *v, uint32_t offset, uint32_t count)
 {
 	if (!mdl_range_in(offset, count, MDL_HW_MSIX_TABLE, sizeof(v->msix_table)) ||
@@ -249,8 +273,8 @@ void mdl_vgpu_bar0_read(struct mdl_vgpu *v, uint32_t offset, void *data, uint32_
 	memset(data, 0, count);
 	if (entry) {
 		memcpy(data, entry, count);
-	} else if (mdl_range_in(offset, count, MDL_HW_MSIX_PBA, 8) && mdl_is_aligned(offset, count) &&
-		   (count == 4 || count == 8)) {
+	} else if (mdl_range_in(offset, count, MDL_HW_MSIX_PBA, 8) &&
+		   mdl_is_aligned(offset, count) && (count == 4 || count == 8)) {
 		value = v->ops->msix_pending(v->h, 0) >> (8 * (offset - MDL_HW_MSIX_PBA));
 		memcpy(data, &value, count);
 	} else if (find_reg(v, offset, count, &t)) {
@@ -304,7 +328,7 @@ void mdl_regs_reset(struct mdl_vgpu *v)
 		reset_block(CHAN, v->chan[i].reg);
 	memset(v->msix_table, 0, sizeof(v->msix_table));
 	for (uint32_t i = 0; i < MDL_HW_MSIX_VECTORS; i++)
-		v->msix_table[4 * i + 3] = 1;	/* masked */
+		v->msix_table[4 * i + 3] = 1; /* masked */
 	v->fault_put = 0;
 	v->fault_lost = 0;
 }

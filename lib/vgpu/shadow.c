@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shadow page table of a context: the sorted list of runs that its executor has mapped, and the `lazy` way of keeping it: at an
- * invalidate the range is walked again, the result compared with the list, and only the difference sent, unmaps before maps.
+ * The shadow page table of a context: the sorted list of runs that its executor has mapped, and the
+ * `lazy` way of keeping it: at an invalidate the range is walked again, the result compared with
+ * the list, and only the difference sent, unmaps before maps.
  *
- * The list is an array that is rebuilt for each change: one copy of at most MDL_RUNS_MAX runs, far cheaper than the mappings
- * that follow. Changes are sent in batches of MDL_MAP_BATCH; the list changes only when all of them are in force.
+ * The list is an array that is rebuilt for each change: one copy of at most MDL_RUNS_MAX runs, far
+ * cheaper than the mappings that follow. Changes are sent in batches of MDL_MAP_BATCH; the list
+ * changes only when all of them are in force.
  *
  * Left out: the other shadow strategies. Owned by the caller's thread.
  */
@@ -31,7 +33,10 @@ int mdl_runs_add(struct mdl_runs *r, const struct mdl_run *run)
 		r->run[r->count - 1].bytes += run->bytes;
 		return 0;
 	}
-	/* Twice the limit: cutting runs in two while taking memory away may pass it, an invalidate may not. */
+	/*
+	 * Twice the limit: cutting runs in two while taking memory away may pass it, an invalidate
+	 * may not.
+	 */
 	if (r->count == 2 * MDL_RUNS_MAX)
 		return -ENOSPC;
 	if (r->count == r->cap) {
@@ -50,7 +55,7 @@ int mdl_runs_add(struct mdl_runs *r, const struct mdl_run *run)
 void mdl_runs_free(struct mdl_runs *r)
 {
 	free(r->run);
-	*r = (struct mdl_runs){ 0 };
+	*r = (struct mdl_runs) { 0 };
 }
 
 /* The part of a run inside [start, end), which it must reach into. */
@@ -128,8 +133,9 @@ static bool same_at(const struct mdl_run *a, const struct mdl_run *b, uint64_t p
 }
 
 /*
- * Compares two lists in [start, end), piece by piece where either begins or ends, and sends one kind of change: what only `old`
- * has (op UNMAP) or what `new` has differently (op MAP, which replaces).
+ * Compares two lists in [start, end), piece by piece where either begins or ends, and sends one
+ * kind of change: what only `old` has (op UNMAP) or what `new` has differently (op MAP, which
+ * replaces).
  */
 static int send_difference(struct batch *b, enum mdl_map_op op, const struct mdl_runs *old,
 			   const struct mdl_runs *new, uint64_t start, uint64_t end)
@@ -149,14 +155,20 @@ static int send_difference(struct batch *b, enum mdl_map_op op, const struct mdl
 		if (n)
 			stop = mdl_min_u64(stop, in_n ? run_end(n) : n->va);
 		if (op == MDL_MAP_UNMAP && in_o && !in_n)
-			ret = batch_add(b, &(struct mdl_map_entry){
-				.op = op, .va = pos, .bytes = stop - pos,
-			});
+			ret = batch_add(b, &(struct mdl_map_entry) {
+						   .op = op,
+						   .va = pos,
+						   .bytes = stop - pos,
+					   });
 		else if (op == MDL_MAP_MAP && in_n && !(in_o && same_at(o, n, pos)))
-			ret = batch_add(b, &(struct mdl_map_entry){
-				.op = op, .prot = n->prot, .va = pos, .bytes = stop - pos,
-				.offset = n->offset + (pos - n->va), .mem = n->mem,
-			});
+			ret = batch_add(b, &(struct mdl_map_entry) {
+						   .op = op,
+						   .prot = n->prot,
+						   .va = pos,
+						   .bytes = stop - pos,
+						   .offset = n->offset + (pos - n->va),
+						   .mem = n->mem,
+					   });
 		if (ret < 0)
 			return ret;
 		pos = stop;
@@ -166,7 +178,10 @@ static int send_difference(struct batch *b, enum mdl_map_op op, const struct mdl
 	return 0;
 }
 
-/* Turns the executor's mappings in [start, end) from the context's list into v->next, which then becomes the list. */
+/*
+ * Turns the executor's mappings in [start, end) from the context's list into v->next, which then
+ * becomes the list.
+ */
 static int commit_next(struct mdl_vgpu *v, uint32_t ctx, uint64_t start, uint64_t end)
 {
 	struct mdl_runs *runs = &v->ctx[ctx].runs, old;
@@ -195,7 +210,10 @@ static uint64_t total_bytes(const struct mdl_runs *r)
 	return total;
 }
 
-/* Runs do not overlap, so their total stays below 2^48; what the VM owns may not, so the limit is compared by division. */
+/*
+ * Runs do not overlap, so their total stays below 2^48; what the VM owns may not, so the limit is
+ * compared by division.
+ */
 static bool over_limits(const struct mdl_vgpu *v, const struct mdl_runs *r)
 {
 	uint64_t dma = mdl_dma_total_bytes(v), vram = v->config.vram_bytes;

@@ -2,8 +2,8 @@
 /*
  * The vGPU object: creation, function-level reset, statistics.
  *
- * A reset ends all executors. One that the host has not delivered yet cannot be ended: its context waits CANCELLED until the host
- * answers, and FUNC_STATUS says PENDING so long.
+ * A reset ends all executors. One that the host has not delivered yet cannot be ended: its context
+ * waits CANCELLED until the host answers, and FUNC_STATUS says PENDING so long.
  *
  * Owned by the caller's thread.
  */
@@ -14,15 +14,16 @@
 
 #include "priv.h"
 
-#define VRAM_BYTES_MIN	(2ull << 20)
-#define VRAM_BYTES_MAX	(1ull << 46)
+#define VRAM_BYTES_MIN (2ull << 20)
+#define VRAM_BYTES_MAX (1ull << 46)
 
 static bool config_ok(const struct mdl_vgpu_config *c)
 {
 	return mdl_is_pow2(c->vram_bytes) && c->vram_bytes >= VRAM_BYTES_MIN &&
 	       c->vram_bytes <= VRAM_BYTES_MAX && c->channels >= 1 &&
-	       c->channels <= MDL_HW_CHAN_MAX && c->contexts >= 1 && c->contexts <= MDL_HW_CTX_MAX &&
-	       c->vram && mdl_is_aligned((uintptr_t)c->vram, sizeof(uint64_t)) && c->user_pages &&
+	       c->channels <= MDL_HW_CHAN_MAX && c->contexts >= 1 &&
+	       c->contexts <= MDL_HW_CTX_MAX && c->vram &&
+	       mdl_is_aligned((uintptr_t)c->vram, sizeof(uint64_t)) && c->user_pages &&
 	       mdl_is_aligned((uintptr_t)c->user_pages, sizeof(uint64_t));
 }
 
@@ -68,7 +69,9 @@ void mdl_func_reset(struct mdl_vgpu *v)
 {
 	for (uint32_t i = 0; i < v->config.contexts; i++)
 		mdl_ctx_reset(v, i);
-	/* All contexts are without channels now. What is left are channels that failed to enable. */
+	/*
+	 * All contexts are without channels now. What is left are channels that failed to enable.
+	 */
 	for (uint32_t i = 0; i < v->config.channels; i++)
 		mdl_chan_reset(v, i);
 	mdl_regs_reset(v);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* See mock.h. The naive walk here goes page by page from the root, with no thought for speed: the oracle of gmmu.c and shadow.c. */
+/*
+ * See mock.h. The naive walk here goes page by page from the root, with no thought for speed: the
+ * oracle of gmmu.c and shadow.c.
+ */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,7 +20,9 @@ const struct mock_layout mock_layout[MOCK_REGIONS] = {
 };
 
 static const uint64_t mem_bytes[MDL_MEM_MAX] = {
-	[2] = 0x600000, [3] = 0x400000, [4] = 0x400000,
+	[2] = 0x600000,
+	[3] = 0x400000,
+	[4] = 0x400000,
 };
 
 /* 64 and 95 are the first and last root entries of the window. */
@@ -106,7 +111,8 @@ static uint64_t page_va(long index)
 
 	return (uint64_t)mock_index[l3 / (MOCK_INDEXES * MOCK_INDEXES)] << 39 |
 	       (uint64_t)mock_index[l3 / MOCK_INDEXES % MOCK_INDEXES] << 30 |
-	       (uint64_t)mock_index[l3 % MOCK_INDEXES] << 21 | (uint64_t)(index % MDL_PT_ENTRIES) << 12;
+	       (uint64_t)mock_index[l3 % MOCK_INDEXES] << 21 |
+	       (uint64_t)(index % MDL_PT_ENTRIES) << 12;
 }
 
 /* Memory that the VM owns at this moment, with the rights. */
@@ -121,8 +127,9 @@ static void check_owned(struct mock *m, const struct mdl_map_entry *e)
 	while (at < end) {
 		unsigned int i = 0;
 
-		while (i < MOCK_REGIONS && !(m->region[i] && mock_layout[i].mem == e->mem &&
-			mdl_range_in(at, 1, mock_layout[i].offset, mock_layout[i].bytes)))
+		while (i < MOCK_REGIONS &&
+		       !(m->region[i] && mock_layout[i].mem == e->mem &&
+			 mdl_range_in(at, 1, mock_layout[i].offset, mock_layout[i].bytes)))
 			i++;
 		MOCK_CHECK(i < MOCK_REGIONS);
 		MOCK_CHECK(mock_layout[i].write || !(e->prot & MDL_MAP_PROT_WRITE));
@@ -175,16 +182,18 @@ static void apply(struct mock *m, struct mock_ctx *c, const struct mdl_map_entry
 		if (i < 0)
 			continue;
 		if (e->op == MDL_MAP_UNMAP) {
-			MOCK_CHECK(c->exec[i].prot);	/* only what is there is unmapped */
-			c->exec[i] = (struct mock_page){ 0 };
+			MOCK_CHECK(c->exec[i].prot); /* only what is there is unmapped */
+			c->exec[i] = (struct mock_page) { 0 };
 			continue;
 		}
 		/* Only differences are sent. */
 		MOCK_CHECK(c->exec[i].prot != e->prot || c->exec[i].mem != e->mem ||
 			   c->exec[i].offset != e->offset + at);
 		c->used = true;
-		c->exec[i] = (struct mock_page){
-			.mem = e->mem, .prot = e->prot, .offset = e->offset + at,
+		c->exec[i] = (struct mock_page) {
+			.mem = e->mem,
+			.prot = e->prot,
+			.offset = e->offset + at,
 		};
 	}
 }
@@ -207,8 +216,8 @@ static int host_ctx_map(void *h, uint32_t ctx, const struct mdl_map_entry *entry
 	return 0;
 }
 
-static int host_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32_t ring_log2,
-			  uint32_t vector)
+static int host_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va,
+			  uint32_t ring_log2, uint32_t vector)
 {
 	struct mock *m = h;
 	struct mock_ctx *c = &m->ctx[ctx];
@@ -257,15 +266,24 @@ static void host_fault_note(void *h, const struct mdl_ipc_fault *fault)
 }
 
 static const struct mdl_vgpu_host host_ops = {
-	.now_ns = host_now, .irq = host_irq, .msix_pending = host_pending,
-	.ctx_open = host_ctx_open, .ctx_close = host_ctx_close, .ctx_map = host_ctx_map,
-	.chan_open = host_chan_open, .chan_close = host_chan_close, .doorbell = host_doorbell,
+	.now_ns = host_now,
+	.irq = host_irq,
+	.msix_pending = host_pending,
+	.ctx_open = host_ctx_open,
+	.ctx_close = host_ctx_close,
+	.ctx_map = host_ctx_map,
+	.chan_open = host_chan_open,
+	.chan_close = host_chan_close,
+	.doorbell = host_doorbell,
 	.fault_note = host_fault_note,
 };
 
 /* ---- Set-up ---- */
 
-/* One mock at a time. Not from the heap: faulting 16 MiB in for each input would be most of a fuzzer's time. */
+/*
+ * One mock at a time. Not from the heap: faulting 16 MiB in for each input would be most of a
+ * fuzzer's time.
+ */
 static struct mock_page exec_pages[MOCK_CTXS][MOCK_PAGES], model_pages[MOCK_CTXS][MOCK_PAGES];
 
 static void *pages(uint64_t bytes)
@@ -279,10 +297,13 @@ static void *pages(uint64_t bytes)
 void mock_init(struct mock *m)
 {
 	struct mdl_vgpu_config config = {
-		.vram_bytes = MOCK_VRAM, .channels = MOCK_CHANS, .contexts = MOCK_CTXS, .compute_units = 2,
+		.vram_bytes = MOCK_VRAM,
+		.channels = MOCK_CHANS,
+		.contexts = MOCK_CTXS,
+		.compute_units = 2,
 	};
 
-	*m = (struct mock){ .now = 1000 };
+	*m = (struct mock) { .now = 1000 };
 	m->vram = config.vram = pages(MOCK_VRAM);
 	m->user = config.user_pages = pages(MOCK_CHANS * MDL_HW_USER_STRIDE);
 	for (uint32_t i = 0; i < MDL_MEM_MAX; i++)
@@ -327,15 +348,16 @@ void *mock_guest_page(struct mock *m, uint64_t gpa)
 {
 	for (unsigned int i = 0; i < MOCK_REGIONS; i++)
 		if (mdl_range_in(gpa, MDL_PAGE_BYTES, mock_layout[i].gpa, mock_layout[i].bytes))
-			return m->mem[mock_layout[i].mem] + mock_layout[i].offset + (gpa - mock_layout[i].gpa);
+			return m->mem[mock_layout[i].mem] + mock_layout[i].offset +
+			       (gpa - mock_layout[i].gpa);
 	return NULL;
 }
 
 bool mock_map_region(struct mock *m, unsigned int region)
 {
 	const struct mock_layout *l = &mock_layout[region];
-	int ret = mdl_vgpu_dma_map(m->v, l->gpa, l->bytes, l->write, m->mem[l->mem] + l->offset, l->mem,
-				   l->offset);
+	int ret = mdl_vgpu_dma_map(m->v, l->gpa, l->bytes, l->write, m->mem[l->mem] + l->offset,
+				   l->mem, l->offset);
 
 	MOCK_CHECK(ret == (m->region[region] ? -EEXIST : 0));
 	m->region[region] = true;
@@ -357,7 +379,7 @@ void mock_unmap(struct mock *m, uint64_t gpa, uint64_t bytes)
 
 				if (p->prot && p->mem != MDL_MEM_VRAM &&
 				    mdl_range_in(p->gpa, MDL_PAGE_BYTES, l->gpa, l->bytes))
-					*p = (struct mock_page){ 0 };
+					*p = (struct mock_page) { 0 };
 			}
 	}
 	mdl_vgpu_dma_unmap(m->v, gpa, bytes);
@@ -369,7 +391,9 @@ void mock_unmap(struct mock *m, uint64_t gpa, uint64_t bytes)
 
 /* ---- Page tables ---- */
 
-/* 8 tables in VRAM, 8 in the first region, 2 each in the read-only region and in the one behind it. */
+/*
+ * 8 tables in VRAM, 8 in the first region, 2 each in the read-only region and in the one behind it.
+ */
 uint64_t mock_table(unsigned int n)
 {
 	static const uint64_t base[] = { 0x10000, 0x600000, 0x800000 };
@@ -378,7 +402,8 @@ uint64_t mock_table(unsigned int n)
 		return MDL_PTE_VALID | (uint64_t)n << 12;
 	if (n < 16)
 		return MDL_PTE_VALID | MDL_PTE_SYSTEM | (base[0] + ((uint64_t)(n - 8) << 12));
-	return MDL_PTE_VALID | MDL_PTE_SYSTEM | (base[1 + (n - 16) / 2] + ((uint64_t)(n % 2) << 12));
+	return MDL_PTE_VALID | MDL_PTE_SYSTEM |
+	       (base[1 + (n - 16) / 2] + ((uint64_t)(n % 2) << 12));
 }
 
 uint64_t *mock_table_mem(struct mock *m, unsigned int n)
@@ -390,17 +415,29 @@ uint64_t *mock_table_mem(struct mock *m, unsigned int n)
 
 uint64_t mock_pte(uint32_t kind, uint32_t value)
 {
-	static const uint64_t sys[] = { 0, 0x9f000, 0x100000, 0x3ff000, 0x5ff000, 0x600000, 0x7ff000,
-					0x800000, 0x9ff000, 0x100000000, 0x1003ff000 };
-	static const uint64_t bad[] = { 0, MOCK_VRAM, 0xa0000 | MDL_PTE_SYSTEM, 0xa00000 | MDL_PTE_SYSTEM,
-					MDL_PTE_FRAME, MDL_PTE_FRAME | MDL_PTE_SYSTEM, 1ull << 63, 1 << 4,
-					1 << 11, 0x1000, 0x1000 | MDL_PTE_SYSTEM, 1ull << 52 };
+	static const uint64_t sys[] = { 0,	  0x9f000,     0x100000,   0x3ff000,
+					0x5ff000, 0x600000,    0x7ff000,   0x800000,
+					0x9ff000, 0x100000000, 0x1003ff000 };
+	static const uint64_t bad[] = { 0,
+					MOCK_VRAM,
+					0xa0000 | MDL_PTE_SYSTEM,
+					0xa00000 | MDL_PTE_SYSTEM,
+					MDL_PTE_FRAME,
+					MDL_PTE_FRAME | MDL_PTE_SYSTEM,
+					1ull << 63,
+					1 << 4,
+					1 << 11,
+					0x1000,
+					0x1000 | MDL_PTE_SYSTEM,
+					1ull << 52 };
 	uint64_t flags = MDL_PTE_VALID | (value & 1 ? MDL_PTE_WRITE : 0);
 
 	value >>= 1;
 	switch (kind % 8) {
 	case 0:
-		return value & 1 ? 0 : (uint64_t)value << 32 & ~MDL_PTE_VALID;	/* absent, whatever else it says */
+		return value & 1 ? 0
+				 : (uint64_t)value << 32 &
+					   ~MDL_PTE_VALID; /* absent, whatever else it says */
 	case 1:
 	case 2:
 		return mock_table(value % MOCK_TABLES);
@@ -411,16 +448,21 @@ uint64_t mock_pte(uint32_t kind, uint32_t value)
 	case 5:
 		return flags | MDL_PTE_HUGE | (uint64_t)(value % (MOCK_VRAM >> 21)) << 21;
 	case 6:
-		return flags | MDL_PTE_HUGE | MDL_PTE_SYSTEM |
-		       (value & 1 ? 0x100000000 : 0) | (uint64_t)(value >> 1 & 7) << 21;
+		return flags | MDL_PTE_HUGE | MDL_PTE_SYSTEM | (value & 1 ? 0x100000000 : 0) |
+		       (uint64_t)(value >> 1 & 7) << 21;
 	default:
-		return flags | (value & 1 ? MDL_PTE_HUGE : 0) | bad[(value >> 1) % MDL_ARRAY_SIZE(bad)];
+		return flags | (value & 1 ? MDL_PTE_HUGE : 0) |
+		       bad[(value >> 1) % MDL_ARRAY_SIZE(bad)];
 	}
 }
 
 /* ---- The naive walk ---- */
 
-enum naive { ABSENT, MAPPED, BAD };
+enum naive {
+	ABSENT,
+	MAPPED,
+	BAD
+};
 
 static bool naive_system(const struct mock *m, uint64_t gpa, bool write, struct mock_page *ret_page)
 {
@@ -468,14 +510,14 @@ static enum naive naive_leaf(struct mock *m, uint64_t e, uint64_t skip, uint64_t
 	} else {
 		if (frame >= MOCK_VRAM)
 			return BAD;
-		*ret_page = (struct mock_page){ .mem = MDL_MEM_VRAM, .offset = frame + skip };
+		*ret_page = (struct mock_page) { .mem = MDL_MEM_VRAM, .offset = frame + skip };
 	}
 	ret_page->prot = MDL_MAP_PROT_READ | (write ? MDL_MAP_PROT_WRITE : 0);
 	return MAPPED;
 }
 
-static enum naive naive_walk(struct mock *m, uint64_t root, uint64_t va,
-			     struct mock_page *ret_page, uint64_t *ret_bad, uint64_t *ret_span)
+static enum naive naive_walk(struct mock *m, uint64_t root, uint64_t va, struct mock_page *ret_page,
+			     uint64_t *ret_bad, uint64_t *ret_span)
 {
 	uint64_t e = root, span = 1ull << 48;
 
@@ -514,7 +556,8 @@ static enum naive naive_walk(struct mock *m, uint64_t root, uint64_t va,
 }
 
 /* Updates the model's pages in [start, end). Returns whether something was bad, and where first. */
-static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t end, uint64_t *ret_bad)
+static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t end,
+			 uint64_t *ret_bad)
 {
 	uint64_t root = mock_read(m, mock_ctx_reg(ctx, PT_ROOT), 8), at, span;
 	bool bad = false;
@@ -537,9 +580,12 @@ static bool model_update(struct mock *m, uint32_t ctx, uint64_t start, uint64_t 
 			bad = true;
 			/* fallthrough */
 		case ABSENT:
-			m->ctx[ctx].model[i] = (struct mock_page){ 0 };
-			/* Nothing in all of these 2 MiB: the one short cut, for the fuzzer's sake. */
-			if (!bad && span >= MDL_HUGE_BYTES && i % MDL_PT_ENTRIES == 0 && end - va >= MDL_HUGE_BYTES) {
+			m->ctx[ctx].model[i] = (struct mock_page) { 0 };
+			/*
+			 * Nothing in all of these 2 MiB: the one short cut, for the fuzzer's sake.
+			 */
+			if (!bad && span >= MDL_HUGE_BYTES && i % MDL_PT_ENTRIES == 0 &&
+			    end - va >= MDL_HUGE_BYTES) {
 				memset(&m->ctx[ctx].model[i], 0, MDL_PT_ENTRIES * sizeof(p));
 				i += MDL_PT_ENTRIES - 1;
 			}
@@ -569,7 +615,8 @@ static bool model_over_limits(const struct mock *m, uint32_t ctx)
 	return runs > MOCK_RUNS_MAX || total > 4 * owned;
 }
 
-static void check_after_invalidate(struct mock *m, uint32_t ctx, bool bad, uint64_t bad_va, uint32_t notes)
+static void check_after_invalidate(struct mock *m, uint32_t ctx, bool bad, uint64_t bad_va,
+				   uint32_t notes)
 {
 	uint32_t status = (uint32_t)mock_read(m, mock_ctx_reg(ctx, STATUS), 4);
 	uint32_t error = (uint32_t)mock_read(m, mock_ctx_reg(ctx, ERROR), 4);
@@ -658,7 +705,7 @@ void mock_settle(struct mock *m)
 			c->chan_open &= ~(1u << ch);
 			mdl_vgpu_chan_closed(m->v, ch);
 		}
-		if (c->doomed) {	/* the unmap of a user page failed just now */
+		if (c->doomed) { /* the unmap of a user page failed just now */
 			c->doomed = false;
 			mdl_vgpu_ctx_lost(m->v, i, MDL_ERR_CONTEXT_LOST);
 		}
@@ -673,9 +720,12 @@ void mock_check_owned(struct mock *m)
 			const struct mock_page *p = &m->ctx[c].exec[i];
 
 			if (p->prot)
-				check_owned(m, &(struct mdl_map_entry){
-					.mem = p->mem, .prot = p->prot, .offset = p->offset, .bytes = MDL_PAGE_BYTES,
-				});
+				check_owned(m, &(struct mdl_map_entry) {
+						       .mem = p->mem,
+						       .prot = p->prot,
+						       .offset = p->offset,
+						       .bytes = MDL_PAGE_BYTES,
+					       });
 		}
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Creation and shadow updates while the allocator fails, by link-time wrapping of calloc and reallocarray. */
+/*
+ * Creation and shadow updates while the allocator fails, by link-time wrapping of calloc and
+ * reallocarray.
+ */
 #include "base/util.h"
 #include "mock.h"
 #include "tests/unit/check.h"
@@ -9,7 +12,7 @@ void *__real_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *ptr, size_t n, size_t size);
 void *__real_reallocarray(void *ptr, size_t n, size_t size);
 
-static int fail_in;	/* the call that comes n-th from now fails, and all after it */
+static int fail_in; /* the call that comes n-th from now fails, and all after it */
 
 static bool fails(void)
 {
@@ -40,7 +43,11 @@ static void creation(void)
 	static uint64_t vram[(2 << 20) / 8], user[4096 / 8];
 	const struct mdl_vgpu_host host = { .now_ns = no_time };
 	const struct mdl_vgpu_config good = {
-		.vram_bytes = 2 << 20, .channels = 1, .contexts = 1, .vram = vram, .user_pages = user,
+		.vram_bytes = 2 << 20,
+		.channels = 1,
+		.contexts = 1,
+		.vram = vram,
+		.user_pages = user,
 	};
 	struct mdl_vgpu_config bad[10];
 	struct mdl_vgpu *v = NULL;
@@ -82,7 +89,7 @@ static void invalidate(void)
 		mock_table_mem(&m, 1)[0] = mock_table(2);
 		mock_table_mem(&m, 2)[0] = mock_table(3);
 		for (unsigned int i = 0; i < 512; i++)
-			mock_table_mem(&m, 3)[i] = MDL_PTE_VALID;	/* 512 runs */
+			mock_table_mem(&m, 3)[i] = MDL_PTE_VALID; /* 512 runs */
 		mock_write(&m, mock_ctx_reg(0, PT_ROOT), 8, mock_table(0));
 		fail_in = n;
 		mock_write(&m, mock_ctx_reg(0, INVALIDATE), 4, 1);

@@ -54,10 +54,10 @@ static void full_and_off(void)
 
 	mock_init(&m);
 	ring = mock_guest_page(&m, 0x100000);
-	one_fault(&m, 1);			/* off */
+	one_fault(&m, 1); /* off */
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_LOST), 1);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_PUT), 0);
-	CHECK_EQ(m.irqs[0], 1);			/* raised all the same */
+	CHECK_EQ(m.irqs[0], 1); /* raised all the same */
 	ring_on(&m, 0x100000, 1);
 	for (uint64_t i = 0; i < 5; i++)
 		one_fault(&m, 10 + i);
@@ -65,7 +65,7 @@ static void full_and_off(void)
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_LOST), 4);
 	CHECK_EQ(ring[0].va, 10 * 64);
 	CHECK_EQ(ring[1].va, 11 * 64);
-	CHECK_EQ(ring[2].va, 0);		/* nothing behind the ring */
+	CHECK_EQ(ring[2].va, 0); /* nothing behind the ring */
 	mock_write(&m, MDL_REG_FAULT_GET, 4, 1);
 	one_fault(&m, 20);
 	CHECK_EQ(ring[0].va, 20 * 64);
@@ -99,7 +99,8 @@ static void counters_wrap(void)
 		one_fault(&m, i + 1);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_PUT), 4096);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_LOST), 4);
-	CHECK_EQ(((struct mdl_hw_fault *)mock_guest_page(&m, 0x100000 + 31 * 4096))[127].va, 4096 * 64);
+	CHECK_EQ(((struct mdl_hw_fault *)mock_guest_page(&m, 0x100000 + 31 * 4096))[127].va,
+		 4096 * 64);
 	mock_write(&m, MDL_REG_FAULT_LOG2, 4, 15);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_LOG2), MDL_FAULT_LOG2_MAX);
 	mock_fini(&m);
@@ -107,14 +108,17 @@ static void counters_wrap(void)
 
 static void bad_addresses(void)
 {
-	const struct { uint64_t gpa; uint32_t log2, written; } cases[] = {
-		{ 0xa0000, 4, 0 },		/* a hole */
-		{ 0x600000, 4, 0 },		/* read-only */
-		{ 0xa00000, 4, 0 },		/* behind the last byte */
-		{ 0x000ffffffffff000, 12, 0 },	/* far away */
-		{ 0x9f000, 8, 128 },		/* the second page is a hole */
-		{ 0x5ff000, 8, 128 },		/* the second page is read-only */
-		{ 0x1003ff000, 7, 128 },	/* the last page */
+	const struct {
+		uint64_t gpa;
+		uint32_t log2, written;
+	} cases[] = {
+		{ 0xa0000, 4, 0 }, /* a hole */
+		{ 0x600000, 4, 0 }, /* read-only */
+		{ 0xa00000, 4, 0 }, /* behind the last byte */
+		{ 0x000ffffffffff000, 12, 0 }, /* far away */
+		{ 0x9f000, 8, 128 }, /* the second page is a hole */
+		{ 0x5ff000, 8, 128 }, /* the second page is read-only */
+		{ 0x1003ff000, 7, 128 }, /* the last page */
 	};
 
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(cases); i++) {
@@ -148,10 +152,8 @@ static void memory_taken_away(void)
 }
 
 static const struct check_case cases[] = {
-	{ "entries and wrapping", entries_and_wrap },
-	{ "full and off", full_and_off },
-	{ "the largest ring", counters_wrap },
-	{ "bad addresses", bad_addresses },
+	{ "entries and wrapping", entries_and_wrap }, { "full and off", full_and_off },
+	{ "the largest ring", counters_wrap },	      { "bad addresses", bad_addresses },
 	{ "memory taken away", memory_taken_away },
 };
 

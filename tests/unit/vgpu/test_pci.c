@@ -74,7 +74,7 @@ static void bars(void)
 	CHECK_EQ(cfg(&m, PCI_BASE_ADDRESS_1, 4), 0);
 	CHECK_EQ(size_bar(&m, 2, &flags), MOCK_VRAM);
 	CHECK_EQ(flags, mem64);
-	CHECK_EQ(size_bar(&m, 4, &flags), 8 * 4096);	/* 5 channels, rounded up */
+	CHECK_EQ(size_bar(&m, 4, &flags), 8 * 4096); /* 5 channels, rounded up */
 	CHECK_EQ(flags, mem64);
 	for (uint32_t bar = 0; bar < 6; bar += 2)
 		CHECK_EQ(mdl_vgpu_bar_bytes(m.v, bar), size_bar(&m, bar, &flags));
@@ -107,11 +107,13 @@ static void capabilities(void)
 			CHECK_EQ(cfg(&m, at + PCI_PM_CTRL, 2), PCI_PM_CTRL_NO_SOFT_RESET | 3);
 			break;
 		case PCI_CAP_ID_MSIX:
-			CHECK_EQ((cfg(&m, at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1, MDL_HW_MSIX_VECTORS);
+			CHECK_EQ((cfg(&m, at + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1,
+				 MDL_HW_MSIX_VECTORS);
 			CHECK_EQ(cfg(&m, at + PCI_MSIX_TABLE, 4), 0xe000);
 			CHECK_EQ(cfg(&m, at + PCI_MSIX_PBA, 4), 0xf000);
 			put(&m, at + PCI_MSIX_FLAGS, 2, 0xffff);
-			CHECK_EQ(cfg(&m, at + PCI_MSIX_FLAGS, 2), 0xc000 | (MDL_HW_MSIX_VECTORS - 1));
+			CHECK_EQ(cfg(&m, at + PCI_MSIX_FLAGS, 2),
+				 0xc000 | (MDL_HW_MSIX_VECTORS - 1));
 			break;
 		case PCI_CAP_ID_EXP:
 			CHECK_EQ(cfg(&m, at + PCI_EXP_FLAGS, 2), 2 | PCI_EXP_TYPE_ENDPOINT << 4);
@@ -136,8 +138,9 @@ static void function_level_reset(void)
 		if (cfg(&m, at, 1) == PCI_CAP_ID_EXP)
 			exp = at;
 	put(&m, PCI_COMMAND, 2, 0xffff);
-	CHECK_EQ(cfg(&m, PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
-					  PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE);
+	CHECK_EQ(cfg(&m, PCI_COMMAND, 2), PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+						  PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
+						  PCI_COMMAND_INTX_DISABLE);
 	put(&m, PCI_BASE_ADDRESS_0, 4, 0xfe000000);
 	mock_write(&m, MDL_REG_SCRATCH, 4, 7);
 	mock_open_ctx(&m, 1);
@@ -179,7 +182,8 @@ static void read_only_bits(void)
 	}
 	mdl_vgpu_config_read(m.v, 0, after, 64);
 	for (uint32_t i = 0; i < 64; i++) {
-		bool writable = i == 4 || i == 5 || i == PCI_CACHE_LINE_SIZE || i == PCI_INTERRUPT_LINE ||
+		bool writable = i == 4 || i == 5 || i == PCI_CACHE_LINE_SIZE ||
+				i == PCI_INTERRUPT_LINE ||
 				(i >= PCI_BASE_ADDRESS_0 && i < PCI_BASE_ADDRESS_0 + 24);
 
 		CHECK(writable || before[i] == after[i]);

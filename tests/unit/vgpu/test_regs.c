@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every offset of BAR0 with every width, against what hw/regs.def says, read here in the plainest way: a list of rows searched for
- * each byte. Handlers with effects of their own have tests beside this one.
+ * Every offset of BAR0 with every width, against what hw/regs.def says, read here in the plainest
+ * way: a list of rows searched for each byte. Handlers with effects of their own have tests beside
+ * this one.
  */
 #include "base/util.h"
 #include "mock.h"
 #include "tests/unit/check.h"
 
-enum block { GLOBAL, CTX, CHAN };
+enum block {
+	GLOBAL,
+	CTX,
+	CHAN
+};
 
 struct row {
 	const char *name, *access, *handler;
@@ -25,34 +30,42 @@ static const struct row rows[] = {
 
 /* What an access of 4 or 8 bytes at this place of BAR0 means. */
 struct place {
-	const struct row *row;	/* NULL: see kind */
+	const struct row *row; /* NULL: see kind */
 	uint32_t index, shift;
-	enum { NOTHING, REGISTER, DOORBELL, MSIX_TABLE, PBA } kind;
+	enum {
+		NOTHING,
+		REGISTER,
+		DOORBELL,
+		MSIX_TABLE,
+		PBA
+	} kind;
 };
 
 static struct place find(uint32_t at, uint32_t bytes)
 {
 	if (bytes < 4 || at % bytes)
-		return (struct place){ .kind = NOTHING };
+		return (struct place) { .kind = NOTHING };
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(rows); i++) {
 		const struct row *r = &rows[i];
 		uint32_t n = r->block == GLOBAL ? 1 : r->block == CTX ? MOCK_CTXS : MOCK_CHANS;
 
 		for (uint32_t k = 0; k < n; k++) {
-			uint32_t base = r->offset + (r->block == CTX ? 0x1000 + k * 0x40 :
-						     r->block == CHAN ? 0x4000 + k * 0x40 : 0);
+			uint32_t base = r->offset + (r->block == CTX	? 0x1000 + k * 0x40
+						     : r->block == CHAN ? 0x4000 + k * 0x40
+									: 0);
 
-			if (bytes <= r->width && (at == base || (bytes == 4 && r->width == 8 && at == base + 4)))
-				return (struct place){ r, k, (at - base) * 8, REGISTER };
+			if (bytes <= r->width &&
+			    (at == base || (bytes == 4 && r->width == 8 && at == base + 4)))
+				return (struct place) { r, k, (at - base) * 8, REGISTER };
 		}
 	}
 	if (bytes == 4 && at >= 0xc000 && at < 0xc000 + 4 * MOCK_CHANS)
-		return (struct place){ .kind = DOORBELL };
+		return (struct place) { .kind = DOORBELL };
 	if (at >= 0xe000 && at < 0xe000 + 16 * MDL_HW_MSIX_VECTORS)
-		return (struct place){ .kind = MSIX_TABLE };
+		return (struct place) { .kind = MSIX_TABLE };
 	if (at >= 0xf000 && at + bytes <= 0xf008)
-		return (struct place){ .kind = PBA };
-	return (struct place){ .kind = NOTHING };
+		return (struct place) { .kind = PBA };
+	return (struct place) { .kind = NOTHING };
 }
 
 static uint64_t bad(const struct mock *m)
@@ -66,9 +79,13 @@ static uint64_t bad(const struct mock *m)
 /* Values of registers that are computed, in the state after power-on. */
 static uint64_t initial(const struct mock *m, const struct row *r)
 {
-	const struct { const char *handler; uint64_t value; } computed[] = {
-		{ "vram_bytes", MOCK_VRAM }, { "va_base", 0x200000000000 }, { "va_limit", 0x300000000000 },
-		{ "num_channels", MOCK_CHANS }, { "num_contexts", MOCK_CTXS }, { "compute_units", 2 },
+	const struct {
+		const char *handler;
+		uint64_t value;
+	} computed[] = {
+		{ "vram_bytes", MOCK_VRAM },	{ "va_base", 0x200000000000 },
+		{ "va_limit", 0x300000000000 }, { "num_channels", MOCK_CHANS },
+		{ "num_contexts", MOCK_CTXS },	{ "compute_units", 2 },
 		{ "timestamp", m->now - 1000 }, { "func_status", MDL_STATUS_READY },
 	};
 
@@ -101,7 +118,8 @@ static void reads(void)
 				want = initial(&m, p.row) >> p.shift & width_mask(bytes);
 			else if (p.kind == PBA)
 				want = m.pending >> 8 * (at - 0xf000) & width_mask(bytes);
-			else if (p.kind == MSIX_TABLE)	/* the mask bit of each vector, in its last word */
+			else if (p.kind ==
+				 MSIX_TABLE) /* the mask bit of each vector, in its last word */
 				want = bytes == 4 ? at % 16 == 12 : at % 16 == 8 ? 1ull << 32 : 0;
 			if (got != want || bad(&m) - before != (p.kind == NOTHING))
 				printf("# read of %u at 0x%x\n", bytes, at);
@@ -111,13 +129,17 @@ static void reads(void)
 	mock_fini(&m);
 }
 
-/* The whole state that a guest can read, to see that a write changed one register and nothing else. */
+/*
+ * The whole state that a guest can read, to see that a write changed one register and nothing else.
+ */
 static void snapshot(struct mock *m, uint64_t values[static 512])
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(rows); i++) {
-		uint32_t count = rows[i].block == GLOBAL ? 1 : rows[i].block == CTX ? MOCK_CTXS : MOCK_CHANS;
+		uint32_t count = rows[i].block == GLOBAL ? 1
+				 : rows[i].block == CTX	 ? MOCK_CTXS
+							 : MOCK_CHANS;
 		uint32_t base = rows[i].block == CTX ? 0x1000 : rows[i].block == CHAN ? 0x4000 : 0;
 
 		for (uint32_t k = 0; k < count; k++)
@@ -149,7 +171,7 @@ static void write_one(struct mock *m, uint32_t at, uint32_t bytes, uint64_t valu
 		want = (want & ~wmask) | (value & wmask);
 		if (is(&p, "FAULT_LOG2")) {
 			want = mdl_min_u64(want, MDL_FAULT_LOG2_MAX);
-			may_change++;	/* a new size clears the ring's get */
+			may_change++; /* a new size clears the ring's get */
 		}
 	} else if (p.kind == MSIX_TABLE) {
 		want = value & width_mask(bytes);
@@ -176,7 +198,8 @@ static void writes_of(uint32_t bytes)
 	mock_init(&m);
 	/* Each block's beginning; behind it nothing differs. */
 	for (uint32_t base = 0; base < MDL_HW_BAR0_BYTES; base += 0x1000)
-		for (uint32_t at = base; at < base + 0x300 && at + bytes <= MDL_HW_BAR0_BYTES; at++) {
+		for (uint32_t at = base; at < base + 0x300 && at + bytes <= MDL_HW_BAR0_BYTES;
+		     at++) {
 			struct place p = find(at, bytes);
 
 			/* Commands are other tests' matter. */
@@ -186,7 +209,7 @@ static void writes_of(uint32_t bytes)
 			write_one(&m, at, bytes, 0);
 			write_one(&m, at, bytes, 0x5a5a5a5aa5a5a5a5);
 		}
-	CHECK_EQ(m.doorbells, 0);	/* no channel is running */
+	CHECK_EQ(m.doorbells, 0); /* no channel is running */
 	mock_fini(&m);
 }
 
@@ -269,7 +292,7 @@ static void timestamp_is_the_clock(void)
 	m.now += 0x100000002;
 	CHECK_EQ(mock_read(&m, MDL_REG_TIMESTAMP, 8), 0x100000002);
 	CHECK_EQ(mock_read(&m, MDL_REG_TIMESTAMP + 4, 4), 1);
-	mdl_vgpu_reset(m.v);		/* it goes on through a reset */
+	mdl_vgpu_reset(m.v); /* it goes on through a reset */
 	CHECK_EQ(mock_read(&m, MDL_REG_TIMESTAMP, 8), 0x100000002);
 	mock_fini(&m);
 }

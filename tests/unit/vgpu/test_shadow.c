@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The shadow page table against the naive walk: chosen cases, then long random sequences with fixed seeds. */
+/*
+ * The shadow page table against the naive walk: chosen cases, then long random sequences with fixed
+ * seeds.
+ */
 #include "base/util.h"
 #include "mock.h"
 #include "tests/unit/check.h"
 
-#define VA(l1, l2, l3, l4) ((uint64_t)(l1) << 39 | (uint64_t)(l2) << 30 | (uint64_t)(l3) << 21 | \
-			    (uint64_t)(l4) << 12)
+#define VA(l1, l2, l3, l4) \
+	((uint64_t)(l1) << 39 | (uint64_t)(l2) << 30 | (uint64_t)(l3) << 21 | (uint64_t)(l4) << 12)
 
 /* Tables 0 to 3 as one chain for VA(64, 0, 0, x), the root register set. */
 static void chain(struct mock *m, uint32_t ctx)
@@ -26,18 +29,18 @@ static void coalesces_and_sends_only_differences(void)
 	pt = mock_table_mem(&m, 3);
 	for (unsigned int i = 0; i < 512; i++)
 		pt[i] = MDL_PTE_VALID | (uint64_t)(i + 512) << 12;
-	mock_open_ctx(&m, 0);		/* reads everything by itself */
+	mock_open_ctx(&m, 0); /* reads everything by itself */
 	CHECK_EQ(m.maps, 1);
 	CHECK_EQ(m.map_calls, 1);
 	mock_invalidate(&m, 0, 0, 0);
-	CHECK_EQ(m.map_calls, 1);	/* nothing changed, nothing sent */
-	pt[100] |= MDL_PTE_WRITE;	/* in the middle: one page replaced */
+	CHECK_EQ(m.map_calls, 1); /* nothing changed, nothing sent */
+	pt[100] |= MDL_PTE_WRITE; /* in the middle: one page replaced */
 	mock_invalidate(&m, 0, VA(64, 0, 0, 100), 4096);
 	CHECK_EQ(m.maps, 2);
 	CHECK_EQ(m.unmaps, 0);
 	pt[100] = 0;
 	pt[101] = 0;
-	mock_invalidate(&m, 0, VA(64, 0, 0, 100), 4096);	/* only one of them is in the range */
+	mock_invalidate(&m, 0, VA(64, 0, 0, 100), 4096); /* only one of them is in the range */
 	CHECK_EQ(m.unmaps, 1);
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(m.unmaps, 2);
@@ -58,7 +61,7 @@ static void nothing_in_force_before_invalidate(void)
 	mock_open_ctx(&m, 0);
 	mock_table_mem(&m, 3)[7] = MDL_PTE_VALID | 0x7000;
 	mock_compare(&m);
-	mock_invalidate(&m, 0, VA(64, 0, 0, 6), 4096);	/* misses it */
+	mock_invalidate(&m, 0, VA(64, 0, 0, 6), 4096); /* misses it */
 	CHECK_EQ(m.maps, 0);
 	mock_invalidate(&m, 0, VA(64, 0, 0, 7), 4096);
 	CHECK_EQ(m.maps, 1);
@@ -71,7 +74,7 @@ static void nothing_in_force_before_invalidate(void)
 
 struct bad_case {
 	const char *what;
-	unsigned int table;	/* of the chain: level - 1 */
+	unsigned int table; /* of the chain: level - 1 */
 	uint64_t entry;
 	uint64_t va;
 };
@@ -87,7 +90,8 @@ static void bad_entries(void)
 		{ "frame far out", 3, MDL_PTE_VALID | MDL_PTE_FRAME, l4 },
 		{ "hole in guest memory", 3, MDL_PTE_VALID | MDL_PTE_SYSTEM | 0xa0000, l4 },
 		{ "behind guest memory", 3, MDL_PTE_VALID | MDL_PTE_SYSTEM | 0xa00000, l4 },
-		{ "write to read-only memory", 3, MDL_PTE_VALID | MDL_PTE_WRITE | MDL_PTE_SYSTEM | 0x600000, l4 },
+		{ "write to read-only memory", 3,
+		  MDL_PTE_VALID | MDL_PTE_WRITE | MDL_PTE_SYSTEM | 0x600000, l4 },
 		{ "large leaf not aligned", 2, MDL_PTE_VALID | MDL_PTE_HUGE | 0x1000, l3 },
 		{ "large leaf behind VRAM", 2, MDL_PTE_VALID | MDL_PTE_HUGE | MOCK_VRAM, l3 },
 		{ "large leaf over a hole", 2, MDL_PTE_VALID | MDL_PTE_HUGE | MDL_PTE_SYSTEM, l3 },
@@ -95,7 +99,8 @@ static void bad_entries(void)
 		  MDL_PTE_VALID | MDL_PTE_HUGE | MDL_PTE_SYSTEM | MDL_PTE_WRITE | 0x600000, l3 },
 		{ "pointer with write bit", 2, MDL_PTE_VALID | MDL_PTE_WRITE | 0x3000, l3 },
 		{ "pointer behind VRAM", 2, MDL_PTE_VALID | MOCK_VRAM, l3 },
-		{ "pointer into a hole", 1, MDL_PTE_VALID | MDL_PTE_SYSTEM | 0xb0000, VA(64, 0, 0, 0) },
+		{ "pointer into a hole", 1, MDL_PTE_VALID | MDL_PTE_SYSTEM | 0xb0000,
+		  VA(64, 0, 0, 0) },
 		{ "large bit at level 2", 1, MDL_PTE_VALID | MDL_PTE_HUGE, VA(64, 0, 0, 0) },
 		{ "large bit at level 1", 0, MDL_PTE_VALID | MDL_PTE_HUGE, VA(64, 0, 0, 0) },
 	};
@@ -108,7 +113,7 @@ static void bad_entries(void)
 		mock_init(&m);
 		chain(&m, 0);
 		mock_open_ctx(&m, 0);
-		mock_table_mem(&m, 3)[8] = MDL_PTE_VALID;	/* a good neighbour */
+		mock_table_mem(&m, 3)[8] = MDL_PTE_VALID; /* a good neighbour */
 		mock_table_mem(&m, c->table)[c->table == 3 ? 9 : c->table == 0 ? 64 : 0] = c->entry;
 		mock_invalidate(&m, 0, 0, 0);
 		CHECK_EQ(mock_read(&m, mock_ctx_reg(0, ERROR), 4), MDL_ERR_BAD_PTE);
@@ -166,7 +171,10 @@ static void large_pages(void)
 	CHECK_EQ(m.maps, 2);
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(m.maps, 4);
-	/* One that spans regions: 0x600000 and 0x800000 meet at a 2 MiB border, 0x400000 holds the end of one. */
+	/*
+	 * One that spans regions: 0x600000 and 0x800000 meet at a 2 MiB border, 0x400000 holds the
+	 * end of one.
+	 */
 	mock_table_mem(&m, 2)[0] = MDL_PTE_VALID | MDL_PTE_HUGE | MDL_PTE_SYSTEM | 0x400000;
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(m.maps, 5);
@@ -194,7 +202,7 @@ static void memory_comes_and_goes(void)
 	mock_unmap(&m, 0x9ff000, 4096);
 	CHECK_EQ(m.unmaps, 2);
 	CHECK_EQ(mock_map_region(&m, 3), 1);
-	mock_compare(&m);		/* back, but not before an invalidate */
+	mock_compare(&m); /* back, but not before an invalidate */
 	CHECK_EQ(m.maps, 4);
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(m.maps, 5);
@@ -251,7 +259,7 @@ static void map_failure_dooms(void)
 	m.fail_map = 1;
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK(m.ctx[0].doomed);
-	mock_invalidate(&m, 0, 0, 0);		/* nothing is asked of a dead executor */
+	mock_invalidate(&m, 0, 0, 0); /* nothing is asked of a dead executor */
 	mock_unmap(&m, 0, UINT64_MAX);
 	mock_settle(&m);
 	CHECK_EQ(mock_read(&m, mock_ctx_reg(0, STATUS), 4), MDL_STATUS_FAULTED);
@@ -271,7 +279,9 @@ static uint64_t random_va(struct mock_rng *r)
 /* What is usual in a table of level n % 4, else anything. */
 static uint64_t random_pte(struct mock_rng *r, unsigned int n)
 {
-	static const uint8_t usual[4][4] = { { 1, 1, 1, 2 }, { 1, 1, 2, 0 }, { 1, 2, 5, 6 }, { 3, 4, 3, 0 } };
+	static const uint8_t usual[4][4] = {
+		{ 1, 1, 1, 2 }, { 1, 1, 2, 0 }, { 1, 2, 5, 6 }, { 3, 4, 3, 0 }
+	};
 	uint32_t kind = mock_random(r);
 
 	return mock_pte(kind & 0x700 ? usual[n % 4][kind % 4] : kind, mock_random(r));
@@ -293,7 +303,10 @@ static void random_edit(struct mock *m, struct mock_rng *r)
 	}
 }
 
-/* Points entries at tables of the next level only: a stretch of leaves must not be reached as an upper level's table. */
+/*
+ * Points entries at tables of the next level only: a stretch of leaves must not be reached as an
+ * upper level's table.
+ */
 static void keep_levels_apart(struct mock *m)
 {
 	for (unsigned int n = 0; n < MOCK_TABLES; n++) {
@@ -351,7 +364,8 @@ static void random_sequence(uint64_t seed, unsigned int steps)
 		else if (op < 25)
 			mock_unmap(&m, mock_layout[mock_random(&r) % MOCK_REGIONS].gpa, 4096);
 		else if (op == 25)
-			mock_write(&m, mock_ctx_reg(c, PT_ROOT), 8, mock_table(4 * (mock_random(&r) % 4)));
+			mock_write(&m, mock_ctx_reg(c, PT_ROOT), 8,
+				   mock_table(4 * (mock_random(&r) % 4)));
 		else if (op == 26)
 			m.fail_map = (int)(mock_random(&r) % 20);
 		mock_settle(&m);

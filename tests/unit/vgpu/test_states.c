@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts and channels: commands and executor events in every order. The mock host checks the other side of each. */
+/*
+ * Contexts and channels: commands and executor events in every order. The mock host checks the
+ * other side of each.
+ */
 #include "base/util.h"
 #include "mock.h"
 #include "tests/unit/check.h"
@@ -56,9 +59,14 @@ static void open_with_channels(struct mock *m, uint32_t ctx, uint32_t first, uin
 
 static struct mdl_ipc_fault fault(uint32_t ctx, uint32_t chan, uint32_t error)
 {
-	return (struct mdl_ipc_fault){
-		.ctx = (uint16_t)ctx, .chan = (uint16_t)chan, .error = (uint16_t)error,
-		.access = MDL_ACCESS_WRITE, .tag = 77, .info = 5, .va = 0xdead000,
+	return (struct mdl_ipc_fault) {
+		.ctx = (uint16_t)ctx,
+		.chan = (uint16_t)chan,
+		.error = (uint16_t)error,
+		.access = MDL_ACCESS_WRITE,
+		.tag = 77,
+		.info = 5,
+		.va = 0xdead000,
 	};
 }
 
@@ -68,11 +76,11 @@ static void normal_life(void)
 	uint32_t irqs;
 
 	mock_init(&m);
-	memset(m.user, 0x55, MOCK_CHANS * 4096);	/* the mock checks that ENABLE cleared the page */
+	memset(m.user, 0x55, MOCK_CHANS * 4096); /* the mock checks that ENABLE cleared the page */
 	open_with_channels(&m, 1, 2, 1);
 	CHECK_EQ(m.last_vector, 5);
 	CHECK_EQ(m.ctx[1].chan_open, 1 << 2);
-	chan_ctrl(&m, 2, MDL_CTRL_ENABLE);		/* already */
+	chan_ctrl(&m, 2, MDL_CTRL_ENABLE); /* already */
 	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE);
 	CHECK_EQ(m.opens, 1);
 	mock_write(&m, MDL_HW_DOORBELL_BASE + 4 * 2, 4, 0);
@@ -80,7 +88,7 @@ static void normal_life(void)
 	CHECK_EQ(m.doorbells, 1);
 	chan_ctrl(&m, 2, MDL_CTRL_DISABLE);
 	CHECK_EQ(chan_status(&m, 2), MDL_STATUS_PENDING);
-	chan_ctrl(&m, 2, MDL_CTRL_ENABLE);		/* not yet */
+	chan_ctrl(&m, 2, MDL_CTRL_ENABLE); /* not yet */
 	mock_write(&m, MDL_HW_DOORBELL_BASE + 4 * 2, 4, 0);
 	CHECK_EQ(m.doorbells, 1);
 	irqs = m.irqs[0];
@@ -90,7 +98,7 @@ static void normal_life(void)
 	CHECK_EQ(m.ctx[1].user_mapped, 0);
 	enable_chan(&m, 2, 1);
 	CHECK_EQ(chan_status(&m, 2), MDL_STATUS_READY);
-	ctx_ctrl(&m, 1, MDL_CTRL_DISABLE);		/* takes its channels along */
+	ctx_ctrl(&m, 1, MDL_CTRL_DISABLE); /* takes its channels along */
 	CHECK_EQ(chan_status(&m, 2), MDL_STATUS_OFF);
 	CHECK_EQ(chan_error(&m, 2), MDL_ERR_NONE);
 	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_OFF);
@@ -101,9 +109,13 @@ static void normal_life(void)
 
 static void enable_refused(void)
 {
-	const struct { uint32_t ctx, log2; uint64_t va; uint32_t error; } cases[] = {
-		{ 1, 6, RING_VA, MDL_ERR_CONTEXT_LOST },		/* OFF */
-		{ MOCK_CTXS, 6, RING_VA, MDL_ERR_CONTEXT_LOST },	/* does not exist */
+	const struct {
+		uint32_t ctx, log2;
+		uint64_t va;
+		uint32_t error;
+	} cases[] = {
+		{ 1, 6, RING_VA, MDL_ERR_CONTEXT_LOST }, /* OFF */
+		{ MOCK_CTXS, 6, RING_VA, MDL_ERR_CONTEXT_LOST }, /* does not exist */
 		{ 63, 6, RING_VA, MDL_ERR_CONTEXT_LOST },
 		{ 0, 1, RING_VA, MDL_ERR_BAD_RING },
 		{ 0, 17, RING_VA, MDL_ERR_BAD_RING },
@@ -126,12 +138,13 @@ static void enable_refused(void)
 		mock_write(&m, mock_chan_reg(0, RING_VA), 8, cases[i].va);
 		chan_ctrl(&m, 0, MDL_CTRL_ENABLE);
 		CHECK_EQ(chan_error(&m, 0), cases[i].error);
-		CHECK_EQ(chan_status(&m, 0), cases[i].error ? MDL_STATUS_FAULTED : MDL_STATUS_READY);
+		CHECK_EQ(chan_status(&m, 0),
+			 cases[i].error ? MDL_STATUS_FAULTED : MDL_STATUS_READY);
 		if (cases[i].error) {
 			CHECK_EQ(user_page(&m, 0)->error, cases[i].error);
 			CHECK_EQ(m.last_note.error, cases[i].error);
 			CHECK_EQ(m.last_note.chan, 0);
-			chan_ctrl(&m, 0, MDL_CTRL_DISABLE);	/* sticky */
+			chan_ctrl(&m, 0, MDL_CTRL_DISABLE); /* sticky */
 			chan_ctrl(&m, 0, MDL_CTRL_ENABLE);
 			CHECK_EQ(chan_status(&m, 0), MDL_STATUS_FAULTED);
 		}
@@ -149,7 +162,7 @@ static void enable_refused(void)
 	enable_chan(&m, 1, 0);
 	CHECK_EQ(chan_error(&m, 1), MDL_ERR_CONTEXT_LOST);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
-	enable_chan(&m, 2, 0);				/* its executor is dying */
+	enable_chan(&m, 2, 0); /* its executor is dying */
 	CHECK_EQ(chan_error(&m, 2), MDL_ERR_CONTEXT_LOST);
 	mock_settle(&m);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_FAULTED);
@@ -168,33 +181,34 @@ static void enable_refused(void)
 
 static void channel_error(void)
 {
-	struct mdl_ipc_fault f = fault(0, 1, MDL_ERR_BAD_PACKET), wrong = fault(2, 1, MDL_ERR_BAD_PACKET);
+	struct mdl_ipc_fault f = fault(0, 1, MDL_ERR_BAD_PACKET),
+			     wrong = fault(2, 1, MDL_ERR_BAD_PACKET);
 	struct mock m;
 
 	mock_init(&m);
 	open_with_channels(&m, 0, 0, 3);
-	mdl_vgpu_chan_error(m.v, &wrong);	/* not that context's channel */
+	mdl_vgpu_chan_error(m.v, &wrong); /* not that context's channel */
 	wrong = fault(0, MOCK_CHANS, MDL_ERR_BAD_PACKET);
 	mdl_vgpu_chan_error(m.v, &wrong);
 	wrong = fault(0, MDL_FAULT_NO_CHANNEL, MDL_ERR_BAD_PACKET);
 	mdl_vgpu_chan_error(m.v, &wrong);
 	CHECK_EQ(m.notes, 0);
 	mdl_vgpu_chan_error(m.v, &f);
-	mdl_vgpu_chan_error(m.v, &f);		/* once */
+	mdl_vgpu_chan_error(m.v, &f); /* once */
 	CHECK_EQ(m.notes, 1);
-	CHECK_EQ(m.irqs[0], 2);			/* READY, and this */
+	CHECK_EQ(m.irqs[0], 2); /* READY, and this */
 	CHECK_EQ(chan_status(&m, 1), MDL_STATUS_FAULTED);
 	CHECK_EQ(chan_error(&m, 1), MDL_ERR_BAD_PACKET);
 	CHECK_EQ(mock_read(&m, mock_chan_reg(1, FAULT_VA), 8), 0xdead000);
 	CHECK_EQ(user_page(&m, 1)->error, MDL_ERR_BAD_PACKET);
 	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_READY);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_READY);
-	chan_ctrl(&m, 1, MDL_CTRL_DISABLE);	/* sticky */
+	chan_ctrl(&m, 1, MDL_CTRL_DISABLE); /* sticky */
 	CHECK_EQ(chan_status(&m, 1), MDL_STATUS_FAULTED);
 	chan_ctrl(&m, 1, MDL_CTRL_RESET);
 	CHECK_EQ(chan_status(&m, 1), MDL_STATUS_PENDING);
 	CHECK_EQ(chan_error(&m, 1), MDL_ERR_NONE);
-	mdl_vgpu_chan_error(m.v, &f);		/* late: not wanted any more */
+	mdl_vgpu_chan_error(m.v, &f); /* late: not wanted any more */
 	CHECK_EQ(m.notes, 1);
 	mock_settle(&m);
 	CHECK_EQ(chan_status(&m, 1), MDL_STATUS_OFF);
@@ -209,7 +223,8 @@ static void channel_error(void)
 
 static void context_fault(void)
 {
-	struct mdl_ipc_fault f = fault(1, 2, MDL_ERR_PAGE_FAULT), own = fault(1, 3, MDL_ERR_BAD_PROGRAM);
+	struct mdl_ipc_fault f = fault(1, 2, MDL_ERR_PAGE_FAULT),
+			     own = fault(1, 3, MDL_ERR_BAD_PROGRAM);
 	struct mock m;
 
 	mock_init(&m);
@@ -227,14 +242,14 @@ static void context_fault(void)
 	CHECK_EQ(chan_error(&m, 1), MDL_ERR_CONTEXT_LOST);
 	CHECK_EQ(chan_error(&m, 2), MDL_ERR_PAGE_FAULT);
 	CHECK_EQ(chan_error(&m, 3), MDL_ERR_BAD_PROGRAM);
-	CHECK_EQ(chan_status(&m, 4), MDL_STATUS_OFF);	/* that is what was asked */
+	CHECK_EQ(chan_status(&m, 4), MDL_STATUS_OFF); /* that is what was asked */
 	CHECK_EQ(user_page(&m, 1)->error, MDL_ERR_CONTEXT_LOST);
-	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_READY);	/* the neighbour */
-	mdl_vgpu_ctx_fault(m.v, &f);			/* stale */
+	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_READY); /* the neighbour */
+	mdl_vgpu_ctx_fault(m.v, &f); /* stale */
 	mdl_vgpu_ctx_lost(m.v, 1, MDL_ERR_CONTEXT_LOST);
 	mdl_vgpu_chan_closed(m.v, 4);
 	CHECK_EQ(m.notes, 2);
-	ctx_ctrl(&m, 1, MDL_CTRL_DISABLE);		/* sticky */
+	ctx_ctrl(&m, 1, MDL_CTRL_DISABLE); /* sticky */
 	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE);
 	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_FAULTED);
 	ctx_ctrl(&m, 1, MDL_CTRL_RESET);
@@ -265,16 +280,16 @@ static void executor_lost(void)
 	m.ctx[0].alive = false;
 	m.ctx[0].chan_open = m.ctx[0].user_mapped = m.ctx[0].chan_closing = 0;
 	mdl_vgpu_ctx_lost(m.v, 0, MDL_ERR_TIMEOUT);
-	CHECK_EQ(m.closes, 0);				/* it is gone: nothing to close */
+	CHECK_EQ(m.closes, 0); /* it is gone: nothing to close */
 	CHECK_EQ(mock_read(&m, mock_ctx_reg(0, ERROR), 4), MDL_ERR_TIMEOUT);
 	CHECK_EQ(chan_error(&m, 0), MDL_ERR_CONTEXT_LOST);
 	CHECK_EQ(chan_status(&m, 1), MDL_STATUS_OFF);
-	chan_ctrl(&m, 0, MDL_CTRL_RESET);		/* nobody to ask: at once */
+	chan_ctrl(&m, 0, MDL_CTRL_RESET); /* nobody to ask: at once */
 	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_OFF);
 	mdl_vgpu_ctx_lost(m.v, MOCK_CTXS, 0);
 	mdl_vgpu_ctx_opened(m.v, 99, 0);
 	mdl_vgpu_chan_closed(m.v, UINT32_MAX);
-	mdl_vgpu_ctx_opened(m.v, 0, 0);			/* nobody asked */
+	mdl_vgpu_ctx_opened(m.v, 0, 0); /* nobody asked */
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_FAULTED);
 	mock_fini(&m);
 }
@@ -290,7 +305,7 @@ static void disable_while_opening(void)
 
 		ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
 		ctx_ctrl(&m, 0, way & 1 ? MDL_CTRL_RESET : MDL_CTRL_DISABLE);
-		ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);	/* too early: ignored */
+		ctx_ctrl(&m, 0, MDL_CTRL_ENABLE); /* too early: ignored */
 		CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
 		CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_PENDING);
 		m.ctx[0].opening = false;
@@ -320,10 +335,10 @@ static void reset_while_pending(void)
 	mock_init(&m);
 	open_with_channels(&m, 0, 0, 3);
 	chan_ctrl(&m, 1, MDL_CTRL_DISABLE);
-	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE);		/* stays open */
+	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE); /* stays open */
 	mock_open_ctx(&m, 2);
 	m.fail_map = 1;
-	enable_chan(&m, 4, 2);				/* context 2 is dying */
+	enable_chan(&m, 4, 2); /* context 2 is dying */
 	CHECK(m.ctx[2].doomed);
 	mock_write(&m, MDL_REG_FUNC_CTRL, 4, MDL_CTRL_RESET);
 	CHECK_EQ(m.closes, 1);
@@ -333,8 +348,8 @@ static void reset_while_pending(void)
 	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_PENDING);
 	CHECK_EQ(ctx_status(&m, 2), MDL_STATUS_PENDING);
 	CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_PENDING);
-	mdl_vgpu_reset(m.v);				/* again, from the VMM */
-	mock_open_ctx(&m, 0);				/* the others need not wait */
+	mdl_vgpu_reset(m.v); /* again, from the VMM */
+	mock_open_ctx(&m, 0); /* the others need not wait */
 	mock_settle(&m);
 	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_OFF);
 	CHECK_EQ(ctx_status(&m, 2), MDL_STATUS_OFF);
@@ -354,10 +369,10 @@ static void fault_of_a_dying_context(void)
 	m.fail_map = 1;
 	m.ctx[0].chan_open &= ~(1u << 3);
 	m.ctx[0].chan_closing &= ~(1u << 3);
-	mdl_vgpu_chan_closed(m.v, 3);			/* unmapping its page fails */
+	mdl_vgpu_chan_closed(m.v, 3); /* unmapping its page fails */
 	CHECK(m.ctx[0].doomed);
 	CHECK_EQ(chan_status(&m, 3), MDL_STATUS_OFF);
-	chan_ctrl(&m, 2, MDL_CTRL_DISABLE);		/* no use asking the executor */
+	chan_ctrl(&m, 2, MDL_CTRL_DISABLE); /* no use asking the executor */
 	mock_write(&m, MDL_HW_DOORBELL_BASE, 4, 0);
 	CHECK_EQ(m.doorbells, 0);
 	mdl_vgpu_ctx_fault(m.v, &f);
@@ -365,7 +380,7 @@ static void fault_of_a_dying_context(void)
 	CHECK_EQ(m.notes, 1);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
 	mock_settle(&m);
-	CHECK_EQ(m.notes, 1);				/* the fault said it all */
+	CHECK_EQ(m.notes, 1); /* the fault said it all */
 	CHECK_EQ(m.closes, 0);
 	CHECK_EQ(mock_read(&m, mock_ctx_reg(0, ERROR), 4), MDL_ERR_KERNEL_CRASH);
 	CHECK_EQ(chan_error(&m, 0), MDL_ERR_KERNEL_CRASH);
@@ -391,7 +406,7 @@ static void close_refused(void)
 	open_with_channels(&m, 0, 0, 2);
 	m.fail_chan_close = 1;
 	chan_ctrl(&m, 0, MDL_CTRL_DISABLE);
-	CHECK_EQ(m.closes, 1);				/* it does not listen: ended */
+	CHECK_EQ(m.closes, 1); /* it does not listen: ended */
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_FAULTED);
 	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_OFF);
 	CHECK_EQ(chan_error(&m, 1), MDL_ERR_CONTEXT_LOST);
@@ -408,14 +423,17 @@ static void commands_together(void)
 	ctx_ctrl(&m, 0, 0xfffffff8);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_READY);
 	enable_chan(&m, 0, 0);
-	chan_ctrl(&m, 0, MDL_CTRL_ENABLE | MDL_CTRL_DISABLE);	/* the strongest counts */
+	chan_ctrl(&m, 0, MDL_CTRL_ENABLE | MDL_CTRL_DISABLE); /* the strongest counts */
 	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_PENDING);
 	ctx_ctrl(&m, 0, MDL_CTRL_ENABLE | MDL_CTRL_RESET);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_OFF);
 	mock_fini(&m);
 }
 
-/* Any commands and events. What the mock host checks in its callbacks is the test; then everything must come to rest. */
+/*
+ * Any commands and events. What the mock host checks in its callbacks is the test; then everything
+ * must come to rest.
+ */
 static void random_event(struct mock *m, struct mock_rng *r)
 {
 	uint32_t ctx = mock_random(r) % MOCK_CTXS, chan = mock_random(r) % MOCK_CHANS;
