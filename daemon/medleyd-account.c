@@ -18,7 +18,7 @@
 #define AUDIT_QUIET_NS	MDL_NS_PER_S
 #define QUIET_AFTER	20		/* audits that saw nothing */
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
-#define BURN_SHARE	4
+#define BURN_SHARE	8
 #define BURN_MAX_NS	((int64_t)MDL_NS_PER_S)
 #define CONFINE_NS	MDL_NS_PER_S
 #define CONFINE_MAX_NS	(30 * MDL_NS_PER_S)
@@ -87,9 +87,9 @@ void account_update(struct vgpu *v, uint64_t now)
 			continue;
 		}
 		said = mdl_min_u64(said, window);
-		if (cpu / units > said + window / 4 + MDL_NS_PER_MS)
-			v->lies++;
-		used = mdl_min_u64(used + mdl_max_u64(said, cpu / units), window);
+		cpu = mdl_min_u64(cpu / units, window);
+		v->unclaimed_ns += cpu > said ? cpu - said : 0;
+		used = mdl_min_u64(used + mdl_max_u64(said, cpu), window);
 	}
 	if (!held)
 		return;

@@ -139,9 +139,10 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct executor *x = arg;
 	struct manager *m = x->m;
+	char byte;
 
 	x->ready_source = sd_event_source_disable_unref(x->ready_source);
-	if (!(revents & EPOLLIN))
+	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
 		return 0;	/* hung up: its end will be noticed */
 	x->warm = true;
 	m->pool_deaths = 0;
@@ -159,11 +160,12 @@ static int open_channels(struct executor *x, int theirs[5])
 {
 	int pair[2], err;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	x->control = pair[0];
 	theirs[0] = pair[1];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	/* Blocking: the mapper waits in recvmsg(); mdl_ipc_*() never do. */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	x->map = pair[0];
 	theirs[1] = pair[1];

@@ -225,7 +225,10 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 	lease_confirm_stops(v->gpu);
 }
 
-/* It sleeps in the kernel, uninterruptibly; it will stop before it comes back from there. */
+/*
+ * It has not stopped because it is not on a CPU: waiting for one on a busy machine, or sleeping in the kernel. Before its next
+ * instruction in user mode it will. Nobody is made to wait for that.
+ */
 static void on_expire(void *ctx, struct mdl_sched_entity *e)
 {
 	end_hold(e->owner);

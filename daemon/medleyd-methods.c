@@ -97,8 +97,8 @@ static json_t *describe_more(struct vgpu *v)
 			 "held_ns", (json_int_t)e->held_ns, "waited_ns", (json_int_t)e->waited_ns, "waited_max_ns",
 			 (json_int_t)e->waited_max_ns, "age_ns", (json_int_t)(mdl_now_ns() - v->created_ns), "device_pid",
 			 (int)v->device.pid, "vmm_pid", (int)v->vmm_pid, "device_restarts",
-			 (json_int_t)v->device_restarts, "confinements", (json_int_t)v->confinements, "lies",
-			 (json_int_t)v->lies);
+			 (json_int_t)v->device_restarts, "confinements", (json_int_t)v->confinements, "unclaimed_ns",
+			 (json_int_t)v->unclaimed_ns);
 }
 
 static json_t *describe_pgpu(struct manager *m, const struct mdl_pgpu *p)

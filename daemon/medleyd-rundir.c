@@ -185,7 +185,7 @@ int rundir_listen(const char *path, mode_t mode, uid_t uid, gid_t gid)
 		ret = -errno;
 	if (!ret && chmod(path, mode) < 0)
 		ret = -errno;
-	if (!ret && listen(fd, 16) < 0)
+	if (!ret && listen(fd, 128) < 0)
 		ret = -errno;
 	if (ret) {
 		unlink(path);

@@ -241,7 +241,7 @@ static int start_device(struct vgpu *v)
 	err = mdl_memfd_create("medley-vram", type->vram_bytes, &vram);
 	if (err)
 		return err;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	ours = pair[0];
 	theirs = pair[1];

@@ -136,7 +136,8 @@ struct vgpu {
 	/* Accounts; those of executors that are gone included. */
 	uint64_t gpu_time_ns, commands, kernels, compile_ns;
 	uint64_t preemptions, faults, contexts_opened, executors_lost, device_restarts;
-	uint64_t lies, confinements;		/* claims less than its CPU time; works without lease */
+	uint64_t unclaimed_ns;			/* charged beyond what its executors said */
+	uint64_t confinements;			/* worked without lease */
 	uint64_t uncharged_ns;			/* used, and the policy not told yet */
 	uint64_t window_ns;			/* while holding: since when time is not accounted yet */
 	uint64_t run_start_ns;			/* open interval of the trace; 0: none */

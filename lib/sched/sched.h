@@ -66,7 +66,7 @@ struct mdl_sched_params {
 	uint64_t stop_limit_ns;		/* a stop that has not been confirmed by then counts as done */
 };
 
-#define MDL_SCHED_PARAMS_DEFAULT { .quantum_ns = 2000000, .grace_ns = 200000, .stop_limit_ns = 5000000 }
+#define MDL_SCHED_PARAMS_DEFAULT { .quantum_ns = 2000000, .grace_ns = 200000, .stop_limit_ns = 500000 }
 
 /* Decisions. All mandatory, called on the thread that called the input; e's owner carries them out. None may block for long. */
 struct mdl_sched_actions {

@@ -107,7 +107,7 @@ static void expire(void *ctx, struct mdl_sched_entity *e)
 }
 
 static const struct mdl_sched_actions actions = { .grant = grant, .take = take, .ask = ask, .stop = stop, .expire = expire };
-static const struct mdl_sched_params params = MDL_SCHED_PARAMS_DEFAULT;
+static const struct mdl_sched_params params = { .quantum_ns = 2 * MS, .grace_ns = 200 * US, .stop_limit_ns = 5 * MS };
 
 static void start(int n)
 {

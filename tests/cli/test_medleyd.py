@@ -1,0 +1,666 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""medleyd and medley from outside, with fake devices and executors. argv: case, medleyd, medley, fake-device, fake-exec."""
+
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+from rig import (ApiError, Daemon, Failed, WAIT_S, alive, check, children, cpu_ns, rss_kib, state_of, wait_for)
+
+NOBODY = 65534
+
+
+def refused(call, code, *words):
+    try:
+        call()
+    except ApiError as e:
+        check(e.code == code, f"code {e.code}, not {code}: {e}")
+        for w in words:
+            check(w in str(e), f"'{w}' in '{e}'")
+        return
+    raise Failed(f"was not refused with {code}")
+
+
+def create(api, name, type="share-256m"):
+    v = api("create", type=type, name=name)
+    return v["name"]
+
+
+def ready(api, name):
+    wait_for(lambda: api.show(name)["state"] in ("ready", "active"), f"{name} is ready")
+
+
+def busy(api, *names):
+    """All have an executor at work."""
+    wait_for(lambda: all(api.show(n)["grants"] > 0 for n in names), f"{names} at work")
+
+
+def gpu_times(api, seconds, *names):
+    """GPU time used by each in the next while, as fractions of it."""
+    t0 = time.monotonic()
+    before = [api.show(n)["gpu_time_ns"] for n in names]
+    time.sleep(seconds)     # a measurement, not a wait
+    after = [api.show(n)["gpu_time_ns"] for n in names]
+    dt = (time.monotonic() - t0) * 1e9
+    return [(b - a) / dt for a, b in zip(before, after)]
+
+
+def turns(api, seconds, *names):
+    """The part of each of the lease time in the next while: unlike GPU time, the same on a machine that is busy otherwise."""
+    before = [api.show(n)["held_ns"] for n in names]
+    time.sleep(seconds)     # a measurement, not a wait
+    got = [api.show(n)["held_ns"] - b for n, b in zip(names, before)]
+    check(sum(got) > 0, "nobody had the lease")
+    return [g / sum(got) for g in got]
+
+
+# ---- the command ----
+
+def case_cli():
+    with Daemon() as d:
+        check("no vGPUs" in d.cli("list"), "empty list")
+        out = d.cli("create", "--type", "share-512m", "--name", "desk")
+        uuid, path = out.split()
+        check(path == f"{d.run_dir}/vgpu/{uuid}.sock", path)
+        mode = os.stat(path).st_mode
+        check(stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600, oct(mode))
+        wait_for(lambda: "ready" in d.cli("list"), "the vGPU is ready")
+        listed = d.cli("list")
+        for word in ("desk", uuid, "share-512m", path):
+            check(word in listed, f"{word} in {listed}")
+        j = json.loads(d.cli("--json", "show", "desk"))
+        for key in ("name", "uuid", "type", "state", "socket", "vram_bytes", "gpu_time_ns", "commands", "kernels",
+                    "preemptions", "faults", "share"):
+            check(key in j, key)
+        check(j["vram_bytes"] == 512 << 20 and j["uuid"] == uuid, str(j))
+        check(json.loads(d.cli("list", "--json"))[0]["uuid"] == uuid, "list --json")
+        check(uuid in d.cli("show", uuid.upper()), "show by UUID")
+        types = d.cli("types")
+        check("share-256m" in types and "pass-full" in types, types)
+        check({t["name"]: t["available"] for t in json.loads(d.cli("types", "--json"))} ==
+              {"share-256m": 14, "share-512m": 7, "share-1g": 3, "share-2g": 1, "share-4g": 0, "pass-full": 0}, "types")
+        check("512M of 4G" in d.cli("pgpus"), d.cli("pgpus"))
+        top = d.cli("top", "--once")
+        check("desk" in top and "cpu0" in top and "\033" not in top, top)
+        check(json.loads(d.cli("top", "--once", "--json"))["vgpus"][0]["name"] == "desk", "top --json")
+        check(json.loads(d.cli("trace", "--json")) == {"intervals": [], "dropped": 0}, "trace")
+        check("START" in d.cli("trace"), "trace")
+        check("Usage" in d.cli("--help") and "medley 0" in d.cli("--version"), "help")
+        check(d.cli("remove", "desk") == "", "remove says nothing")
+        check(not os.path.exists(path), "the socket is gone")
+        check("no vGPUs" in d.cli("list"), "empty again")
+        u = "0b1d6c2e-3f54-4a76-9b98-aabbccddeeff"
+        check(d.cli("create", "--type", "share-256m", "--uuid", u.upper()).split()[0] == u, "given UUID")
+
+
+def case_cli_errors():
+    with Daemon() as d:
+        def bad(*args):
+            err = d.cli(*args, ok=False)
+            check(err.startswith("medley: ") or "medley:" in err, err)
+            return err
+        check("share-256m share-512m" in bad("create", "--type", "share-3g"), "known types are listed")
+        check("'medley types'" in bad("create"), "no type")
+        check("bad UUID 'xyz'" in bad("create", "--type", "share-256m", "--uuid", "xyz"), "UUID")
+        check("bad name 'a/b'" in bad("create", "--type", "share-256m", "--name", "a/b"), "name")
+        check("pGPU 'gpu9'" in bad("create", "--type", "share-256m", "--pgpu", "gpu9"), "pGPU")
+        bad("create", "--type", "share-256m", "--name", "\udcff")
+        bad("create", "--type", "share-256m", "extra")
+        check("no vGPU 'nix'" in bad("show", "nix"), "show")
+        check("no vGPU 'nix'" in bad("remove", "nix"), "remove")
+        bad("show")
+        bad("show", "a", "b")
+        bad()
+        bad("frobnicate")
+        bad("list", "--type", "share-1g")
+        bad("list", "--frob")
+        bad("create", "--type")
+        bad("top", "--interval", "0")
+        bad("top", "--interval", "x")
+        d.cli("create", "--type", "share-2g", "--name", "a")
+        check("exists already" in bad("create", "--type", "share-256m", "--name", "a"), "name taken")
+        check("has 1 vGPU" in bad("create", "--type", "pass-full"), "pass-full")
+        check("2048 MiB of 4096 MiB free" in bad("create", "--type", "share-4g"), "how much is free")
+        d.cli("remove", "a")
+        d.cli("create", "--type", "pass-full", "--name", "all")
+        check("pass-full" in bad("create", "--type", "share-256m"), "taken as a whole")
+        d.cli("remove", "all")
+        check(json.loads(d.cli("pgpus", "--json"))[0]["vram_used"] == 0, "failed starts leave nothing")
+        if os.geteuid() == 0:
+            # A copy where nobody can read it: the build tree may be private.
+            import shutil
+            copy = d.dir / "medley"
+            shutil.copy(sys.argv[3], copy)
+            r = subprocess.run([copy, "--runtime-dir", d.run_dir, "list"], user=NOBODY, group=NOBODY, extra_groups=[],
+                               capture_output=True, text=True)
+            check(r.returncode == 1 and "no permission" in r.stderr and r.stderr.count("\n") == 1, r.stderr)
+    d2 = Daemon()
+    try:
+        err = d2.cli("list", ok=False)
+        check("no medleyd runs on" in err and "start it with" in err, err)
+        d2.run_dir = d2.run_dir / ("x" * 200)
+        check("too long" in d2.cli("list", ok=False), "too long")
+    finally:
+        d2.__exit__(None, None, None)
+
+
+def case_start():
+    """Second start, stale leftovers, bad arguments; children of a killed medleyd."""
+    d = Daemon()
+
+    def refuse(*options):
+        r = subprocess.run(d.command(*options), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=WAIT_S)
+        check(r.returncode == 1 and not r.stdout and r.stderr.count("\n") == 1, f"{options}: {r}")
+        return r.stderr
+
+    try:
+        check("'3x'" in refuse("--vram", "3x"), "vram")
+        for options in (["--vram", "1M"], ["--vram", "-4G"], ["--vram", "99999999T"], ["--pool", "x"], ["--pool", "-1"],
+                        ["--quantum-us", "0"], ["--socket-mode", "999"], ["--socket-owner", "no-such-user"],
+                        ["--runtime-dir", "relative"], ["--runtime-dir", "/" + "x" * 100], ["argument"], ["--frob"],
+                        ["--libexec-dir", "/nonexistent"], ["--runtime-dir", "/proc/x/y"]):
+            refuse(*options)
+        check("round-robin" in refuse("--policy", "nice"), "known policies are listed")
+        d.start()
+        check(f"(pid {d.proc.pid})" in refuse(), "a live medleyd is named")
+        api = d.api()
+        create(api, "a.idle")
+        ready(api, "a.idle")
+        sock = api.show("a.idle")["socket"]
+        kids = children(d.proc.pid)
+        check(len(kids) >= 3, str(kids))
+        d.proc.kill()
+        d.proc.wait()
+        wait_for(lambda: not [p for p in kids if alive(p)], "children end with a killed medleyd")
+        check(os.path.exists(sock), "a killed medleyd leaves its sockets")
+        d.log_path.unlink()
+        d.start()
+        check(not os.path.exists(sock), "the next one removes them")
+        check(d.api()("list") == [], "and begins empty")
+        d.stop()
+        # What is not a stale socket is never removed.
+        d.run_dir.mkdir(exist_ok=True)
+        (d.run_dir / "api.sock").write_text("mine")
+        check("in the way" in refuse(), "a file in place of the socket")
+        (d.run_dir / "api.sock").unlink()
+        if os.geteuid() == 0:
+            os.chown(d.run_dir, NOBODY, NOBODY)
+            check("belongs to user" in refuse(), "a foreign directory")
+            os.chown(d.run_dir, 0, 0)
+        d.run_dir.chmod(0o777)
+        check("written by others" in refuse(), "a directory that others can write")
+        d.run_dir.chmod(0o755)
+        (d.run_dir / "lock").unlink(missing_ok=True)
+        (d.run_dir / "lock").symlink_to(d.dir / "victim")
+        refuse()
+        check(not (d.dir / "victim").exists(), "no symbolic link is followed")
+        (d.run_dir / "lock").unlink()
+    finally:
+        d.__exit__(*sys.exc_info())
+
+
+def case_unprivileged():
+    if os.geteuid() != 0:
+        print("# skipped: needs root, to be somebody else")
+        sys.exit(77)
+    with Daemon(user=NOBODY) as d:
+        api = d.api()
+        create(api, "a.obey")
+        ready(api, "a.obey")
+        busy(api, "a.obey")
+        check(all(os.stat(f"/proc/{p}").st_uid == NOBODY for p in children(d.proc.pid)), "all of it is that user's")
+
+
+# ---- scheduling ----
+
+def case_turns():
+    """Three that obey share equally; what they used adds up to the GPU; nobody runs at the same time."""
+    with Daemon() as d:
+        api = d.api()
+        names = [create(api, f"{n}.obey") for n in "abc"]
+        busy(api, *names)
+        parts = turns(api, 1, *names)
+        check(all(abs(s - 1 / 3) < 0.06 for s in parts), f"parts {parts}")
+        shares = gpu_times(api, 1, *names)
+        check(all(0.05 < s < 0.4 for s in shares) and sum(shares) <= 1.02, f"shares {shares}")
+        live = [api.show(n)["share"] for n in names]
+        check(all(0.05 < s < 0.4 for s in live) and sum(live) <= 1.02, f"live shares {live}")
+        trace = json.loads(d.cli("trace", "--json"))
+        ivs = sorted(trace["intervals"], key=lambda i: i["start_ns"])
+        check(len(ivs) > 100 and trace["dropped"] == 0, f"{len(ivs)} intervals")
+        check({i["name"] for i in ivs} == set(names) and {i["kind"] for i in ivs} <= {"run", "preempted"}, "names")
+        for a, b in zip(ivs, ivs[1:]):
+            check(a["start_ns"] < a["end_ns"] <= b["start_ns"], f"two at a time: {a} {b}")
+
+
+def case_hog():
+    """One that never gives back is stopped at the end of each turn, and charged for what it used."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "h.hog")
+        busy(api, "h.hog")
+        alone = gpu_times(api, 0.5, "h.hog")[0]
+        check(alone > 0.9, f"alone {alone}")
+        check(api.show("h.hog")["preemptions"] == 0, "a sole user is never stopped")
+        switches = api("pgpus")[0]["switches"]
+        check(switches == 1, f"{switches} switches for a sole user")
+        create(api, "o.obey")
+        busy(api, "o.obey")
+        parts = turns(api, 1.5, "h.hog", "o.obey")
+        check(all(abs(s - 0.5) < 0.1 for s in parts), f"parts {parts}")
+        hog = api.show("h.hog")
+        check(hog["preemptions"] > 100, f"{hog['preemptions']} preemptions")
+        check(api.show("o.obey")["waited_max_ns"] < 500e6, "the other one's longest wait")
+        kinds = [i["kind"] for i in json.loads(d.cli("trace", "--json"))["intervals"] if i["name"] == "h.hog"]
+        check(kinds.count("preempted") > 100, "the trace tells")
+        # The hog goes while it is stopped or holds: the other one has it all.
+        api("remove", vgpu="h.hog")
+        check(gpu_times(api, 0.5, "o.obey")[0] > 0.9, "the GPU is free")
+
+
+def case_two_contexts():
+    """A vGPU's executors get the lease together: two of them have no more than one turn."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "a.hog.hog")
+        create(api, "b.obey")
+        busy(api, "a.hog.hog", "b.obey")
+        parts = turns(api, 1, "a.hog.hog", "b.obey")
+        check(abs(parts[1] - 0.5) < 0.12, f"parts {parts}")
+
+
+def case_idle_is_lent():
+    """Beside a hog, one that has work now and then gets it soon, and what it leaves is the hog's."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "h.obey")
+        create(api, "l.light")
+        create(api, "i.idle")
+        busy(api, "h.obey", "l.light")
+        shares = gpu_times(api, 2, "h.obey", "l.light", "i.idle")
+        check(shares[0] > 0.6 and 0 < shares[1] < 0.15 and shares[2] == 0, f"shares {shares}")
+        light = api.show("l.light")
+        check(light["commands"] > 100, f"{light['commands']} rounds of light work")
+        # Longest wait that it saw itself: at most a quantum, a grace period, and what a busy machine adds.
+        check(light["compile_ns"] < 100e6, f"longest wait {light['compile_ns']} ns")
+        mean = light["waited_ns"] / light["grants"]
+        check(mean < 4e6, f"mean wait {mean} ns")
+
+
+def case_liars():
+    """Claims do not help: neither those of no use at all nor work without a lease."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "l.liar")
+        create(api, "o.obey")
+        busy(api, "l.liar", "o.obey")
+        parts = turns(api, 1, "l.liar", "o.obey")
+        check(abs(parts[1] - 0.5) < 0.1, f"it gets no more for it: {parts}")
+        # By its CPU clock: one thread on a pGPU of two units is half of its CPU time.
+        charged = api.show("l.liar")["gpu_time_ns"] / (max(cpu_ns(p) for p in d.executors()) / 2)
+        check(0.5 < charged < 1.1, f"the liar is charged: {charged}")
+        check(api.show("l.liar")["unclaimed_ns"] > 100e6, "and it is told apart")
+        api("remove", vgpu="l.liar")
+        create(api, "s.sneak")
+        wait_for(lambda: api.show("s.sneak")["confinements"], "the sneak is confined", 60)
+        # Stopped whenever it has no lease: it burns no more than its turns.
+        sneak = max(d.executors(), key=lambda p: state_of(p) == "T")
+        check(state_of(sneak) == "T" or api.show("s.sneak")["lease"] != "waiting", "it is stopped")
+        parts = turns(api, 1, "o.obey", "s.sneak")
+        check(parts[0] > 0.4, f"the neighbour has at least its share: {parts}")
+
+
+def case_noise():
+    """Pages full of nonsense and floods of wishes cost the neighbour nothing but turns, and medleyd little."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "o.obey")
+        create(api, "g.garbage")
+        create(api, "w.wants")
+        busy(api, "o.obey")
+        wait_for(lambda: api.show("w.wants")["contexts"] and api.show("g.garbage")["contexts"], "all have executors")
+        c0, t0 = cpu_ns(d.proc.pid), time.monotonic()
+        parts = turns(api, 2, "o.obey", "g.garbage", "w.wants")
+        used = (cpu_ns(d.proc.pid) - c0) / 1e9 / (time.monotonic() - t0)
+        check(parts[0] > 0.28, f"neighbour's part {parts}")
+        check(used < 0.5, f"medleyd used {used:.2f} of a CPU")
+
+
+def case_idle_costs_nothing():
+    with Daemon() as d:
+        api = d.api()
+        names = [create(api, f"v{i}.idle") for i in range(12)]
+        wait_for(lambda: all(api.show(n)["contexts"] for n in names), "all have executors")
+        api.close()
+        # After a while of nothing the audit slows down; that is what we wait for, by its effect.
+        def quiet():
+            c0 = cpu_ns(d.proc.pid)
+            time.sleep(1)
+            return cpu_ns(d.proc.pid) - c0 < 3e6
+        wait_for(quiet, "medleyd uses less than 0.3 % of a CPU")
+
+
+# ---- deaths ----
+
+def case_dead_executor():
+    with Daemon() as d:
+        api, watcher = d.api(), d.api()
+        watcher("subscribe")
+        create(api, "a.hog")
+        create(api, "b.obey")
+        busy(api, "a.hog", "b.obey")
+        victims = [p for p in d.executors() if cpu_ns(p) > 50e6]
+        wait_for(lambda: [p for p in d.executors() if cpu_ns(p) > 50e6], "they burn")
+        for p in [p for p in d.executors() if cpu_ns(p) > 20e6]:
+            os.kill(p, signal.SIGKILL)
+        for n in ("a.hog", "b.obey"):
+            wait_for(lambda n=n: api.show(n)["contexts"] == 0, f"{n} has lost its executor")
+            v = api.show(n)
+            check(v["executors_lost"] == 1 and v["state"] == "ready" and v["lease"] == "asleep", str(v))
+        check(d.log().count("fake-device: lost 0") == 2, "each device is told once")
+        seen = []
+        while len([e for e in seen if e["event"] == "executor-lost"]) < 2:
+            seen.append(watcher.line())
+        check({e["name"] for e in seen if e["event"] == "executor-lost"} == {"a.hog", "b.obey"}, str(seen))
+        # A vGPU whose executor crashes and is opened again, over and over, at a limited pace.
+        create(api, "c.reopen.crash")
+        wait_for(lambda: api.show("c.reopen.crash")["executors_lost"] >= 5, "it crashes again and again")
+        create(api, "e.obey")
+        busy(api, "e.obey")
+
+
+def case_close():
+    """CTX_CLOSE: one CTX_LOST for each executor, which is dead by then; nothing in the log of losses."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "a.close.hog")
+        wait_for(lambda: d.log().count("fake-device: granted 0 error 0") == 6, "opened six times")
+        wait_for(lambda: d.log().count("fake-device: lost 0") == 5, "closed five times")
+        check(api.show("a.close.hog")["executors_lost"] == 0, "none counts as lost")
+        wait_for(lambda: api("stats")["executors"]["warm"] == 2, "the pool is full again")
+        check(len(d.executors()) == 3, f"executors {d.executors()}")
+
+
+def case_dead_device():
+    with Daemon() as d:
+        api = d.api()
+        create(api, "a.hog")
+        busy(api, "a.hog")
+        v = api.show("a.hog")
+        execs = [p for p in d.executors() if cpu_ns(p) > 20e6]
+        os.kill(v["device_pid"], signal.SIGKILL)
+        wait_for(lambda: api.show("a.hog")["device_pid"] not in (0, v["device_pid"]), "a new device")
+        wait_for(lambda: not [p for p in execs if alive(p)], "the executors of the dead one end")
+        ready(api, "a.hog")
+        busy(api, "a.hog")
+        check(api.show("a.hog")["device_restarts"] == 1, "counted")
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(api.show("a.hog")["socket"])      # the same socket, listening all the time
+        s.close()
+        # One that dies at once is started ever more slowly, and can be removed at any time.
+        create(api, "b.die")
+        wait_for(lambda: api.show("b.die")["device_restarts"] >= 4, "restarts")
+        t0, n0 = time.monotonic(), api.show("b.die")["device_restarts"]
+        check(api.show("b.die")["state"] == "starting", "state")
+        api("remove", vgpu="b.die")
+        # Devices that break the protocol are ended; one that floods its link hurts nobody.
+        for bad in ("spam", "wild"):
+            create(api, f"{bad}.{bad}")
+            wait_for(lambda bad=bad: api.show(f"{bad}.{bad}")["device_restarts"] >= 1, f"{bad} is ended")
+            check("broke the protocol" in d.log(), bad)
+            api("remove", vgpu=f"{bad}.{bad}")
+        create(api, "f.flood")
+        wait_for(lambda: api.show("f.flood")["device_restarts"] >= 1, "the flood is ended")
+        api("remove", vgpu="f.flood")
+        check(gpu_times(api, 0.5, "a.hog")[0] > 0.8, "the first one works on")
+
+
+def case_given_up():
+    """A device that never lives is given up in the end; the vGPU can be removed."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "b.die")
+        wait_for(lambda: api.show("b.die")["state"] == "failed", "given up", 60)
+        check("given up" in d.log(), "logged")
+        api("remove", vgpu="b.die")
+        check(api("list") == [], "gone")
+
+
+def case_bad_executors():
+    """Executors that die at the start, or never get ready: contexts are refused, medleyd does not spin."""
+    d = Daemon()
+    d.exec_mode("die")
+    with d:
+        api = d.api()
+        create(api, "a.obey")
+        wait_for(lambda: "granted 0 error" in d.log(), "an answer")
+        check("granted 0 error 0" not in d.log(), "a refusal")
+        c0 = cpu_ns(d.proc.pid)
+        deaths = d.log().count("that was starting exited")
+        time.sleep(1)
+        check(cpu_ns(d.proc.pid) - c0 < 100e6, "medleyd is quiet")
+        check(d.log().count("that was starting exited") - deaths < 12, "few attempts")
+        d.exec_mode("")
+        create(api, "b.obey")
+        wait_for(lambda: api("stats")["executors"]["warm"] == 2, "it gets better when they do")
+        create(api, "c.obey")
+        busy(api, "c.obey")
+
+
+def case_pool():
+    d = Daemon("--pool", "3")
+    d.exec_mode("slow")
+    with d:
+        api = d.api()
+        create(api, "a.obey")       # before any is warm: waits for the first
+        wait_for(lambda: api.show("a.obey")["contexts"] == 1, "served when one is warm")
+        wait_for(lambda: api("stats")["executors"]["warm"] == 3, "filled")
+        t0 = time.monotonic()
+        create(api, "b.obey")
+        busy(api, "b.obey")
+        check(time.monotonic() - t0 < 0.8, "from the pool, not from a slow start")
+        wait_for(lambda: api("stats")["executors"]["warm"] == 3, "filled again")
+        check(api("stats")["executors"] == {"warm": 3, "warming": 0, "granted": 2}, "counted")
+
+
+# ---- leaks, books, hostile clients ----
+
+def open_fds(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def case_churn():
+    """A thousand vGPUs come and go: nothing stays."""
+    with Daemon() as d:
+        api = d.api()
+        wait_for(lambda: api("stats")["executors"]["warm"] == 2, "the pool is full")
+        for i in range(20):
+            api("remove", vgpu=create(api, f"w{i}"))
+        fds, rss, kids = open_fds(d.proc.pid), rss_kib(d.proc.pid), len(children(d.proc.pid))
+        for i in range(1000):
+            name = create(api, f"v{i}.silent" if i % 2 else f"v{i}")
+            api("remove", vgpu=name)
+        check(open_fds(d.proc.pid) == fds, f"{open_fds(d.proc.pid)} descriptors, before {fds}")
+        check(len(children(d.proc.pid)) == kids, "processes")
+        check(rss_kib(d.proc.pid) < rss + 2048, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
+        check(os.listdir(d.run_dir / "vgpu") == [], "sockets")
+        check(api("pgpus")[0]["vram_used"] == 0 and api("pgpus")[0]["channels_used"] == 0, "books")
+        # With executors, in every phase of their coming.
+        for i in range(25):
+            name = create(api, f"x{i}.hog.obey.crash")
+            if i % 3:
+                wait_for(lambda: api.show(name)["contexts_opened"] >= i % 4, "some are open")
+            api("remove", vgpu=name)
+        wait_for(lambda: api("stats")["executors"] == {"warm": 2, "warming": 0, "granted": 0}, "executors are gone")
+        wait_for(lambda: open_fds(d.proc.pid) == fds, "descriptors again")
+
+
+def case_books():
+    """Random requests of three clients at a time: the accounts are the sum of what the list shows."""
+    with Daemon() as d:
+        def client(seed, errors):
+            rnd = random.Random(seed)
+            try:
+                api = d.api()
+                for _ in range(60):
+                    have = api("list")
+                    if have and rnd.random() < 0.45:
+                        try:
+                            api("remove", vgpu=rnd.choice(have)["uuid"])
+                        except ApiError as e:
+                            check(e.code in ("not-found", "busy"), str(e))
+                    else:
+                        try:
+                            api("create", type=rnd.choice(["share-256m", "share-512m", "share-1g", "share-2g", "pass-full"]))
+                        except ApiError as e:
+                            check(e.code in ("no-space", "busy"), str(e))
+                    s = api("stats")
+                    used = sum(v["vram_bytes"] for v in s["vgpus"])
+                    channels = sum(v["channels"] for v in s["vgpus"])
+                    p = s["pgpus"][0]
+                    check(p["vram_used"] == used <= p["vram_bytes"], f"{p} {used}")
+                    check(p["channels_used"] == channels <= p["channels"], f"{p} {channels}")
+                    check(p["vgpus"] == len(s["vgpus"]), "number")
+            except Exception as e:  # pylint: disable=broad-except
+                errors.append(repr(e))
+        errors = []
+        threads = [threading.Thread(target=client, args=(i, errors)) for i in range(3)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        check(not errors, str(errors))
+        api = d.api()
+        for v in api("list"):
+            api("remove", vgpu=v["uuid"])
+        check(api("pgpus")[0]["vram_used"] == 0, "empty")
+
+
+def raw(d):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(WAIT_S)
+    while True:
+        try:
+            s.connect(str(d.run_dir / "api.sock"))
+            return s
+        except BlockingIOError:     # the queue of the socket is full: medleyd has more urgent things to do
+            time.sleep(0.01)
+
+
+def read_all(s):
+    data = b""
+    try:
+        while True:
+            got = s.recv(65536)
+            if not got:
+                return data
+            data += got
+    except ConnectionResetError:
+        return data
+
+
+def case_hostile_clients():
+    with Daemon() as d:
+        api = d.api()
+        create(api, "o.obey")
+        busy(api, "o.obey")
+        rss = rss_kib(d.proc.pid)
+
+        # Lines that are not requests: an error each, and the connection lives.
+        bad = [b"{", b"nonsense", b"[]", b"1", b'"x"', b"null", b"{}", b'{"id":1}', b'{"method":1}', b'{"method":"list","x":1}',
+               b'{"method":"list","params":[]}', b'{"method":"list","method":"list"}', b'{"id":{},"method":"list"}',
+               b'{"method":"list","params":{"a":1}}', b'{"method":"create"}', b'{"method":"create","params":{"type":1}}',
+               b'{"method":"show","params":{"vgpu":"' + b"x" * 5000 + b'"}}', b"\xff\xfe", b'{"method":"\\u0000"}', b"[" * 5000,
+               b'{"a":' * 3000, b'{"method":"trace","params":{"since":-1}}', b'{"method":"trace","params":{"max":0}}',
+               b'{"method":"trace","params":{"since":1e99}}', b'{"id":99999999999999999999999,"method":"list"}', b"\0\0\0"]
+        s = raw(d)
+        f = s.makefile("rb")
+        for line in bad:
+            s.sendall(line + b"\n")
+            reply = json.loads(f.readline())
+            check("error" in reply and "\n" not in reply["error"]["message"], f"{line[:60]}: {reply}")
+        s.sendall(b'\n\r\n{"id":"x","method":"version"}\r\n')
+        check(json.loads(f.readline())["id"] == "x", "and works on")
+        # Byte by byte, and several in one packet.
+        for b in b'{"id":7,"method":"list"}\n':
+            s.sendall(bytes([b]))
+        check(json.loads(f.readline())["id"] == 7, "byte by byte")
+        s.sendall(b'{"id":8,"method":"types"}\n' * 100)
+        for _ in range(100):
+            check(json.loads(f.readline())["id"] == 8, "many at once")
+        s.close()
+
+        # A line without end.
+        s = raw(d)
+        try:
+            for _ in range(64):
+                s.sendall(b"x" * 65536)
+        except OSError:
+            pass
+        check(b"too-long" in read_all(s), "told so and dropped")
+        s.close()
+
+        # Half lines for ever, from more clients than there is room for: others still get in.
+        half = []
+        for _ in range(200):
+            s = raw(d)
+            s.sendall(b'{"id":1,"meth')
+            half.append(s)
+        d.api()("version")
+
+        # Asks without end, never reads: dropped, at a bounded cost.
+        s = raw(d)
+        s.settimeout(0.2)
+        sent = 0
+        dropped = False
+        end = time.monotonic() + WAIT_S
+        while not dropped and time.monotonic() < end:
+            try:
+                sent += s.send(b'{"id":1,"method":"types"}\n' * 500)
+            except TimeoutError:
+                continue
+            except OSError:
+                dropped = True
+        check(dropped, f"dropped after {sent} bytes")
+        s.close()
+
+        # Hangs up in the middle of everything.
+        for i in range(100):
+            s = raw(d)
+            s.sendall(b'{"id":1,"method":"stats"}\n{"id":2,"method":"create","params":{"type":"share-256m"}}\n{"id'[:random.randrange(1, 90)])
+            s.close()
+        for s in half:
+            s.close()
+        api = d.api()
+        for v in api("list"):
+            if v["name"] != "o.obey":
+                api("remove", vgpu=v["uuid"])
+        check(rss_kib(d.proc.pid) < rss + 16384, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
+        # A reply that nobody waits for any more.
+        s = raw(d)
+        s.sendall(b'{"id":1,"method":"create","params":{"type":"share-256m","name":"gone"}}\n')
+        wait_for(lambda: "gone" in d.cli("list"), "created")
+        s.sendall(b'{"id":2,"method":"remove","params":{"vgpu":"gone"}}\n')
+        s.close()
+        wait_for(lambda: "gone" not in d.cli("list"), "removed")
+        check(d.api().show("o.obey")["commands"] >= 0 and gpu_times(d.api(), 0.5, "o.obey")[0] > 0.5, "all along, the GPU worked")
+
+
+CASES = {name[5:].replace("_", "-"): f for name, f in list(globals().items()) if name.startswith("case_")}
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--list":
+        print("\n".join(CASES))
+        sys.exit(0)
+    try:
+        CASES[sys.argv[1]]()
+    except Failed as e:
+        sys.exit(f"failed: {e}")
