@@ -155,6 +155,9 @@ int mdl_vu_do_irq_info(struct mdl_vu_server *s, struct mdl_vu_request *r)
 
 	if (req->argsz < sizeof(*req) || req->index >= MDL_VU_IRQS)
 		return -EINVAL;
+	/* As the kernel without AER: an answer with no vector in it makes QEMU print a warning at every start. */
+	if (req->index == VFIO_PCI_ERR_IRQ_INDEX && !s->dev->irq_count[req->index])
+		return -EINVAL;
 	info = mdl_vu_reply(r, sizeof(*info), 0);
 	if (!info)
 		return -ENOMEM;

@@ -231,6 +231,10 @@ static void infos(void)
 		struct vfio_irq_info out;
 
 		irq.index = i;
+		if (i == VFIO_PCI_ERR_IRQ_INDEX) {
+			CHECK_EQ(rig_call(&r, MDL_VU_GET_IRQ_INFO, &irq, sizeof(irq), NULL, 0), EINVAL);
+			continue;
+		}
 		CHECK_EQ(rig_call(&r, MDL_VU_GET_IRQ_INFO, &irq, sizeof(irq), NULL, 0), 0);
 		memcpy(&out, r.reply.payload, sizeof(out));
 		CHECK_EQ(out.index, i);
