@@ -52,7 +52,7 @@ static int unblock_in_guest(int cpu_fd, const sigset_t *set)
 	return ioctl(cpu_fd, KVM_SET_SIGNAL_MASK, &mask) < 0 ? -errno : 0;
 }
 
-int mdl_events_init(struct mdl_events *e, int cpu_fd, uint64_t timeout_ns)
+int mdl_events_init(struct mdl_events *e, int cpu_fd)
 {
 	sigset_t set, in_guest;
 	int err;
@@ -78,15 +78,18 @@ int mdl_events_init(struct mdl_events *e, int cpu_fd, uint64_t timeout_ns)
 	if (err)
 		goto fail;
 	e->has_limit_timer = true;
-	if (timeout_ns) {
-		e->limit_ns = mdl_now_ns() + timeout_ns;
-		err = arm(e->limit_timer, timeout_ns);
-	}
-	if (!err)
-		return 0;
+	return 0;
 fail:
 	mdl_events_fini(e);
 	return err;
+}
+
+int mdl_events_start(struct mdl_events *e, uint64_t timeout_ns)
+{
+	if (!timeout_ns)
+		return 0;
+	e->limit_ns = mdl_now_ns() + timeout_ns;
+	return arm(e->limit_timer, timeout_ns);
 }
 
 void mdl_events_fini(struct mdl_events *e)

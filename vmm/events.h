@@ -31,11 +31,10 @@ struct mdl_events {
 	unsigned int pending;
 };
 
-/*
- * Blocks the signals for the calling thread, for good; makes KVM_RUN of cpu_fd let them in.
- * timeout_ns 0: no limit.
- */
-int mdl_events_init(struct mdl_events *e, int cpu_fd, uint64_t timeout_ns);
+/* Blocks the signals for the calling thread, for good; makes KVM_RUN of cpu_fd let them in. */
+int mdl_events_init(struct mdl_events *e, int cpu_fd);
+/* The VM's time starts to run. timeout_ns 0: no limit. */
+int mdl_events_start(struct mdl_events *e, uint64_t timeout_ns);
 void mdl_events_fini(struct mdl_events *e);
 /* MDL_EVENT_DEVICE when fd has something to read. fd stays the caller's. */
 int mdl_events_add_device(struct mdl_events *e, int fd);

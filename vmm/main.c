@@ -303,7 +303,7 @@ static int run_guest(struct machine *m, const struct options *o)
 		.num_devices = m->num_devices,
 		.console_fd = STDOUT_FILENO,
 	};
-	int err = mdl_events_init(&m->events, m->vm->cpu_fd, o->timeout_ns);
+	int err = mdl_events_start(&m->events, o->timeout_ns);
 
 	for (uint32_t i = 0; !err && i < m->num_devices; i++)
 		err = mdl_events_add_device(&m->events, mdl_vm_device_fd(m->device[i]));
@@ -353,10 +353,13 @@ int main(int argc, char **argv)
 	}
 	if (!code)
 		code = make_vm(&m, &o);
-	if (!code && o.out)
-		code = open_out(&m, o.out);
 	if (!code)
 		code = attach_devices(&m, &o);
+	/* From here on signals wait for the run loop, so that no half-made file stays behind. */
+	if (!code && mdl_events_init(&m.events, m.vm->cpu_fd))
+		code = fail(EXIT_SYSTEM, "cannot wait for signals");
+	if (!code && o.out)
+		code = open_out(&m, o.out);
 	if (!code)
 		code = load_guest(&m, &o);
 	if (!code)

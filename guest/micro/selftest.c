@@ -313,6 +313,34 @@ static void crash(const char *how)
 	printf("still here\n");
 }
 
+/*
+ * A guest gone mad: writes to its boot, interrupt and LAPIC pages (which can stop, reset or interrupt
+ * the CPU), requests from wild addresses. The VM may end in any way; medley-vm must not fail.
+ */
+static void chaos(unsigned int seed)
+{
+	static const uint16_t ports[] = { MDL_MICRO_PORT_PRINT, MDL_MICRO_PORT_WAIT, 0x540, 0x57c };
+	static uint64_t request[3];
+
+	for (int i = 0; i < 3000; i++) {
+		uint32_t r = seed = seed * 1664525 + 1013904223, at = r >> 8 & 0xff8;
+
+		seed = seed * 1664525 + 1013904223;
+		if (r % 4 == 0)
+			*(volatile uint32_t *)hidden(MDL_MICRO_LAPIC + (at & 0xff0)) = seed;
+		else if (r % 4 == 1)
+			*(volatile uint64_t *)hidden(MDL_MICRO_IRQ_PAGE + at) = seed;
+		for (size_t k = 0; k < 3; k++)
+			request[k] = (uint64_t)seed << (seed >> 26) | k;
+		request[2] %= 1000000;
+		__asm__ volatile("outl %0, %%dx"
+				 :
+				 : "a"(r % 3 ? (uint32_t)(uintptr_t)request : seed),
+				   "d"(ports[seed >> 30])
+				 : "memory");
+	}
+}
+
 /* ---- the toy device ---- */
 static struct {
 	uint8_t *regs, *mapped, *sparse;
@@ -610,6 +638,10 @@ int main(int argc, char **argv)
 		{ "measure-copy", measure_copy, 1 },
 	};
 
+	if (argc == 3 && !strcmp(argv[1], "chaos")) {
+		chaos((unsigned int)atoi(argv[2]));
+		return 0;
+	}
 	if (argc == 3 && !strcmp(argv[1], "crash")) {
 		crash(argv[2]);
 		return 0;

@@ -127,6 +127,20 @@ static void test_crashes(void)
 	}
 }
 
+static void test_chaos(void)
+{
+	for (int seed = 0; seed < 12; seed++) {
+		char text[16];
+		const struct vm_result *r;
+
+		snprintf(text, sizeof(text), "%d", seed);
+		r = VM("--timeout", "1", "@selftest", "chaos", text);
+		if (r->status)
+			fprintf(stderr, "# seed %d: %d %s", seed, r->status, r->err);
+		CHECK(r->status == 0 || r->status == 70 || r->status == 124);
+	}
+}
+
 static void test_abort(void)
 {
 	const struct vm_result *r = VM("@selftest", "crash", "abort");
@@ -307,6 +321,7 @@ static const struct check_case cases[] = {
 	{ "time", test_time, 60 },
 	{ "small-and-large", test_small_and_large },
 	{ "crashes", test_crashes, 60 },
+	{ "chaos", test_chaos, 60 },
 	{ "abort", test_abort },
 	{ "data-out", test_data_out },
 	{ "timeout", test_timeout, 60 },
