@@ -222,3 +222,57 @@ def medleyd_killed(programs):
         holder.kill()
         stack.start_medleyd()
         check(stack.run_client("smoke", stack.create()) == "ok", "usable again")
+
+
+def need_kvm(programs):
+    for name in ("medley-vm", "smoke-elf", "hostile-elf"):
+        check(name in programs, f"no program {name}")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise Skip("needs /dev/kvm")
+
+
+def guest(stack, vgpu, elf, *args):
+    return stack.spawn([stack.programs["medley-vm"], "--vgpu", vgpu.socket, "--timeout", "200",
+                        stack.programs[elf], *args], elf)
+
+
+@case
+def kvm_smoke(programs):
+    """Two KVM guests share the GPU, one after the other and at once."""
+    need_kvm(programs)
+    with Stack(programs) as stack:
+        a, b = stack.create(), stack.create()
+        guest(stack, a, "smoke-elf").end(240)
+        guests = [guest(stack, v, "smoke-elf") for v in (a, b)]
+        for g in guests:
+            g.end(240)
+
+
+@case
+def kvm_guest_killed(programs):
+    need_kvm(programs)
+    with Stack(programs) as stack:
+        a = stack.create()
+        first = guest(stack, a, "smoke-elf")
+        wait_until(lambda: a.show()["state"] == "active" or first.process.poll() is not None, "the guest is connected")
+        first.kill()
+        wait_until(lambda: a.show()["state"] == "ready", "ready for the next VMM")
+        guest(stack, a, "smoke-elf").end(240)
+
+
+@case
+def hostile_guest(programs):
+    """A guest that does everything wrong, next to one whose results stay right and in time."""
+    need_kvm(programs)
+    with Stack(programs) as stack:
+        a, b = stack.create(), stack.create()
+        neighbour = stack.client("worker", b, 300, 17)
+        neighbour.expect("ready")
+        hostile = guest(stack, a, "hostile-elf")
+        neighbour.expect("done", 240)
+        neighbour.end()
+        check(stack.run_client("smoke", b) == "ok", "the neighbour, with the hostile guest still there")
+        hostile.end(240)
+        check(stack.medleyd.poll() is None, "medleyd lives")
+        wait_until(lambda: a.show()["state"] == "ready", "ready for the next VMM")
+        check(stack.run_client("smoke", a) == "ok", "usable again")

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char source[] =
-	"kernel void mix(global const uint *in, global uint *out, ulong seed)\n"
+	"kernel void scramble(global const uint *in, global uint *out, ulong seed)\n"
 	"{\n"
 	"	uint i = get_global_id(0), x = in[i] ^ (uint)seed;\n"
 	"	for (int r = 0; r < 8; r++) { x ^= x << 13; x ^= x >> 17; x ^= x << 5; x += i; }\n"
@@ -23,7 +23,7 @@ static const char source[] =
 	"	flag[2] = 1;\n"
 	"}\n";
 
-static uint32_t mix(uint32_t x, uint32_t i, uint32_t seed)
+static uint32_t scramble(uint32_t x, uint32_t i, uint32_t seed)
 {
 	x ^= seed;
 	for (int r = 0; r < 8; r++) {
@@ -118,12 +118,12 @@ int work_round(struct work *w, uint32_t seed)
 	for (uint32_t i = 0; i < w->items; i++)
 		in[i] = i * 2654435761u + seed;
 	memset(out, 0xee, w->items * 4ull);
-	work_launch(w, "mix", w->items, arg, 3);
+	work_launch(w, "scramble", w->items, arg, 3);
 	err = mdl_chan_finish(w->chan, LONG);
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < w->items; i++)
-		CHECK(out[i] == mix(in[i], i, seed), "item %u of seed %u is %#x", i, seed, out[i]);
+		CHECK(out[i] == scramble(in[i], i, seed), "item %u of seed %u is %#x", i, seed, out[i]);
 	return 0;
 }
 
