@@ -22,16 +22,18 @@ int mdl_control_ready(struct mdl_exec *x)
 	return mdl_ipc_send(x->control, &msg, NULL, 0);
 }
 
-static void chan_free(struct mdl_exec_chan *c)
+static void chan_free(struct mdl_exec *x, struct mdl_exec_chan *c)
 {
-	mdl_close_fd(&c->doorbell_fd);	/* leaves the epoll set with its last descriptor */
+	/* By hand: the device has the description open too, so closing our descriptor does not take it out of the set. */
+	epoll_ctl(x->epoll, EPOLL_CTL_DEL, c->doorbell_fd, NULL);
+	mdl_close_fd(&c->doorbell_fd);
 	free(c);
 }
 
 void mdl_control_close_all(struct mdl_exec *x)
 {
 	while (x->num_chans)
-		chan_free(x->chan[--x->num_chans]);
+		chan_free(x, x->chan[--x->num_chans]);
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(x->irq_fd); i++)
 		mdl_close_fd(&x->irq_fd[i]);
 }
@@ -75,7 +77,7 @@ static int chan_open(struct mdl_exec *x, const void *buf, int *fd)
 	c->user = (struct mdl_hw_user_page *)(uintptr_t)(MDL_USER_AREA_BASE + (uint64_t)msg->chan * MDL_HW_USER_STRIDE);
 	c->doorbell_fd = mdl_take_fd(fd);
 	if (epoll_ctl(x->epoll, EPOLL_CTL_ADD, c->doorbell_fd, &ev) < 0) {
-		chan_free(c);
+		chan_free(x, c);
 		return -EPROTO;
 	}
 	mdl_fault_set_packet((uint16_t)c->index, 0);
@@ -95,7 +97,7 @@ static int chan_close(struct mdl_exec *x, const void *buf, int *fd)
 
 		mdl_program_forget(x, c);
 		x->chan[i] = x->chan[--x->num_chans];
-		chan_free(c);
+		chan_free(x, c);
 	}
 	reply.hdr.type = MDL_IPC_CHAN_CLOSED;
 	return mdl_ipc_send(x->control, &reply, NULL, 0);
