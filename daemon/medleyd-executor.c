@@ -43,6 +43,24 @@ static void pool_later(struct manager *m, uint64_t ns)
 	}
 }
 
+static uint32_t waiting_contexts(struct manager *m)
+{
+	uint32_t n = 0;
+
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i))
+		n += (uint32_t)__builtin_popcountll(((struct vgpu *)i->owner)->open_wanted);
+	return n;
+}
+
+/* Its own process group, so that this reaches all of its threads. */
+static void set_nice(struct executor *x, bool nice)
+{
+	if (!x->m->privileged || x->nice == nice)
+		return;
+	x->nice = nice;
+	setpriority(PRIO_PGRP, (id_t)x->process.pid, nice ? WARMING_NICE : 0);
+}
+
 static void unlink_from_vgpu(struct executor *x)
 {
 	struct executor **p = &x->vgpu->executors;
@@ -146,9 +164,7 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		return 0;	/* hung up: its end will be noticed */
 	x->warm = true;
 	m->pool_deaths = 0;
-	/* Its own process group, so that this reaches all of its threads. */
-	if (m->privileged)
-		setpriority(PRIO_PGRP, (id_t)x->process.pid, 0);
+	set_nice(x, false);
 	mdl_log(MDL_LOG_DEBUG, "executor %d warm after %llu ms", x->process.pid,
 		(unsigned long long)((mdl_now_ns() - x->started_ns) / MDL_NS_PER_MS));
 	executor_serve(m);
@@ -205,9 +221,8 @@ static int start_executor(struct manager *m)
 		err = process_start(&x->process, m, "medley-exec", args, theirs, 5, on_executor_ended);
 	for (int i = 0; i < 3; i++)
 		mdl_close_fd(&theirs[i]);
-	if (!err && m->privileged)
-		setpriority(PRIO_PROCESS, (id_t)x->process.pid, WARMING_NICE);
 	if (!err) {
+		set_nice(x, !waiting_contexts(m));
 		err = sd_event_add_io(m->event, &x->ready_source, x->control, EPOLLIN, on_ready, x);
 		err = err > 0 ? 0 : err;
 	}
@@ -225,15 +240,6 @@ static int start_executor(struct manager *m)
 
 /* ---- the pool ---- */
 
-static uint32_t waiting_contexts(struct manager *m)
-{
-	uint32_t n = 0;
-
-	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i))
-		n += (uint32_t)__builtin_popcountll(((struct vgpu *)i->owner)->open_wanted);
-	return n;
-}
-
 static void refuse_waiting(struct manager *m, int error)
 {
 	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i)) {
@@ -250,7 +256,7 @@ static void refuse_waiting(struct manager *m, int error)
 
 void executor_pool_fill(struct manager *m)
 {
-	uint32_t idle = 0, warming = 0;
+	uint32_t idle = 0, warming = 0, waiting = waiting_contexts(m);
 	uint64_t now = mdl_now_ns();
 	int err = 0;
 
@@ -261,6 +267,8 @@ void executor_pool_fill(struct manager *m)
 			continue;
 		idle++;
 		warming += !x->warm;
+		if (!x->warm)
+			set_nice(x, !waiting);
 		if (!x->warm && now - x->started_ns > WARM_LIMIT_NS) {
 			mdl_log_limited(&m->pool_log, MDL_LOG_WARN, "executor does not get ready: ended");
 			process_signal(&x->process, SIGKILL);
@@ -277,7 +285,7 @@ void executor_pool_fill(struct manager *m)
 			return;
 		}
 	}
-	while (!err && idle < m->opt.pool + mdl_min_u64(waiting_contexts(m), WAITING_EXTRA) && warming < WARMING_AT_ONCE &&
+	while (!err && idle < m->opt.pool + mdl_min_u64(waiting, WAITING_EXTRA) && warming < WARMING_AT_ONCE &&
 	       m->num_executors < EXECUTORS_MAX) {
 		m->pool_last_ns = now;
 		err = start_executor(m);

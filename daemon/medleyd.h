@@ -86,6 +86,7 @@ struct executor {
 	bool warm;
 	bool expected;				/* its end was asked for: no reason for a log line */
 	bool killed;
+	bool nice;				/* it warms up at low priority: nobody waits for it */
 	struct vgpu *vgpu;			/* NULL: in the pool, or finished with */
 	uint32_t ctx;
 
