@@ -53,14 +53,25 @@ static void print_info(struct smoke *s)
 	       info.compute_units, info.num_vectors);
 }
 
-/* A context and a channel for each check, so that one that fails does not spoil the next. */
+static void drop_context(struct smoke *s)
+{
+	mdl_ctx_destroy(s->ctx);
+	s->ctx = NULL;
+}
+
+/*
+ * A channel and buffers for each check. The context is kept while it is well: a new one takes a new
+ * executor of the host.
+ */
 static bool run_one(struct smoke *s, const struct smoke_check *check)
 {
 	uint64_t start = mdl_gpu_now_ns(s->gpu);
+	struct mdl_ctx_state state;
 
 	s->failed = false;
-	if (smoke_ok(s, mdl_ctx_create(s->gpu, NULL, &s->ctx), "context") &&
-	    smoke_ok(s, mdl_chan_create(s->ctx, NULL, &s->chan), "channel") &&
+	if (!s->ctx)
+		smoke_ok(s, mdl_ctx_create(s->gpu, NULL, &s->ctx), "context");
+	if (s->ctx && smoke_ok(s, mdl_chan_create(s->ctx, NULL, &s->chan), "channel") &&
 	    smoke_ok(s, mdl_buf_alloc(s->ctx, SMOKE_BYTES, MDL_PLACE_VRAM, &s->vram), "VRAM") &&
 	    smoke_ok(s, mdl_buf_alloc(s->ctx, SMOKE_BYTES, MDL_PLACE_SYSTEM, &s->system),
 		     "system memory"))
@@ -68,12 +79,14 @@ static bool run_one(struct smoke *s, const struct smoke_check *check)
 	mdl_buf_destroy(s->system);
 	mdl_buf_destroy(s->vram);
 	mdl_chan_destroy(s->chan);
-	mdl_ctx_destroy(s->ctx);
 	s->system = s->vram = NULL;
 	s->chan = NULL;
-	s->ctx = NULL;
+	if (s->ctx &&
+	    (s->failed || mdl_ctx_state(s->ctx, &state) < 0 || state.status != MDL_STATUS_READY))
+		drop_context(s);
 	printf("%s %s (%llu ms)\n", s->failed ? "FAIL" : "PASS", check->name,
 	       (unsigned long long)((mdl_gpu_now_ns(s->gpu) - start) / 1000000));
+	fflush(stdout);
 	return !s->failed;
 }
 
@@ -108,6 +121,7 @@ int main(int argc, char **argv)
 		else
 			failed++;
 	}
+	drop_context(&s);
 	mdl_gpu_close(s.gpu);
 	printf("mdl-smoke: %u passed, %u failed\n", passed, failed);
 	return failed || !passed;

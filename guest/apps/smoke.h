@@ -14,8 +14,8 @@
 
 struct smoke {
 	struct mdl_gpu *gpu;
-	/* New for each check: */
 	struct mdl_ctx *ctx;
+	/* New for each check: */
 	struct mdl_chan *chan;
 	struct mdl_buf *vram, *system; /* SMOKE_BYTES each, mapped read-write */
 	bool failed;

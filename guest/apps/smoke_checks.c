@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* mdl-smoke's checks: each one aspect of the device, on a context of its own. */
+/* mdl-smoke's checks: each one aspect of the device, on a channel of its own. */
 #include "smoke.h"
 
 #include <errno.h>
@@ -492,8 +492,9 @@ static void kernel_fault(struct smoke *s)
 	    smoke_ok(s, mdl_chan_launch(s->chan, k, 1, one, one, NULL), "launch")) {
 		smoke_true(s, finish(s) == -EIO, "the channel stops");
 		smoke_ok(s, mdl_chan_error(s->chan, &e), "error");
-		smoke_true(s, e.error == MDL_ERR_PAGE_FAULT && e.va == va && e.context_lost,
-			   "page fault and address");
+		smoke_true(s, e.error == MDL_ERR_PAGE_FAULT && e.context_lost, "page fault");
+		/* Which member of the node is read first is the compiler's choice. */
+		smoke_true(s, e.va >= va && e.va < va + 16, "address of the fault");
 		smoke_ok(s, mdl_ctx_reset(s->ctx), "context reset");
 		smoke_ok(s, mdl_chan_reset(s->chan), "channel reset");
 		smoke_true(s, mdl_chan_launch(s->chan, k, 1, one, one, NULL) == -ESTALE,
