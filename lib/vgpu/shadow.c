@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "priv.h"
 
@@ -27,28 +28,58 @@ static bool continues(const struct mdl_run *a, const struct mdl_run *b)
 	       (a->mem == MDL_MEM_VRAM || a->gpa + a->bytes == b->gpa);
 }
 
+/*
+ * Makes room for more runs. Up to twice the limit: cutting runs in two while taking memory away may
+ * pass it, an invalidate may not.
+ */
+static int reserve(struct mdl_runs *r, size_t more)
+{
+	size_t cap = r->cap ? r->cap : 16;
+	struct mdl_run *grown;
+
+	if (more > 2 * MDL_RUNS_MAX - r->count)
+		return -ENOSPC;
+	if (r->count + more <= r->cap)
+		return 0;
+	while (cap < r->count + more)
+		cap *= 2;
+	grown = reallocarray(r->run, cap, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	r->run = grown;
+	r->cap = cap;
+	return 0;
+}
+
 int mdl_runs_add(struct mdl_runs *r, const struct mdl_run *run)
 {
+	int ret;
+
 	if (r->count && continues(&r->run[r->count - 1], run)) {
 		r->run[r->count - 1].bytes += run->bytes;
 		return 0;
 	}
-	/*
-	 * Twice the limit: cutting runs in two while taking memory away may pass it, an invalidate
-	 * may not.
-	 */
-	if (r->count == 2 * MDL_RUNS_MAX)
-		return -ENOSPC;
-	if (r->count == r->cap) {
-		size_t cap = r->cap ? 2 * r->cap : 16;
-		struct mdl_run *grown = reallocarray(r->run, cap, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		r->run = grown;
-		r->cap = cap;
-	}
+	ret = reserve(r, 1);
+	if (ret < 0)
+		return ret;
 	r->run[r->count++] = *run;
+	return 0;
+}
+
+/* Appends a piece of another list, which is coalesced in itself. */
+static int append(struct mdl_runs *r, const struct mdl_run *run, size_t count)
+{
+	int ret;
+
+	if (!count)
+		return 0;
+	ret = mdl_runs_add(r, &run[0]);
+	if (ret == 0)
+		ret = reserve(r, count - 1);
+	if (ret < 0)
+		return ret;
+	memcpy(&r->run[r->count], &run[1], (count - 1) * sizeof(*run));
+	r->count += count - 1;
 	return 0;
 }
 
@@ -222,25 +253,49 @@ static bool over_limits(const struct mdl_vgpu *v, const struct mdl_runs *r)
 	return r->count > MDL_RUNS_MAX || total_bytes(r) / MDL_ALIAS_MAX > owned;
 }
 
+/* What a list has before va. */
+static int append_before(struct mdl_runs *r, const struct mdl_runs *old, uint64_t va)
+{
+	size_t whole = first_behind(old, va);
+	int ret = append(r, old->run, whole);
+
+	if (ret == 0 && whole < old->count && old->run[whole].va < va) {
+		struct mdl_run part = clip(&old->run[whole], 0, va);
+
+		ret = mdl_runs_add(r, &part);
+	}
+	return ret;
+}
+
+/* What a list has from va on. */
+static int append_from(struct mdl_runs *r, const struct mdl_runs *old, uint64_t va)
+{
+	size_t i = first_behind(old, va);
+	int ret = 0;
+
+	if (i < old->count && old->run[i].va < va) {
+		struct mdl_run part = clip(&old->run[i], va, MDL_VA_END);
+
+		ret = mdl_runs_add(r, &part);
+		i++;
+	}
+	if (ret == 0 && i < old->count)
+		ret = append(r, &old->run[i], old->count - i);
+	return ret;
+}
+
 int mdl_shadow_replace(struct mdl_vgpu *v, uint32_t ctx, uint64_t start, uint64_t end)
 {
 	const struct mdl_runs *old = &v->ctx[ctx].runs;
 	struct mdl_runs *next = &v->next;
-	int ret = 0;
+	int ret;
 
 	next->count = 0;
-	for (size_t i = 0; ret == 0 && i < old->count && old->run[i].va < start; i++) {
-		struct mdl_run part = clip(&old->run[i], 0, start);
-
-		ret = mdl_runs_add(next, &part);
-	}
-	for (size_t i = 0; ret == 0 && i < v->found.count; i++)
-		ret = mdl_runs_add(next, &v->found.run[i]);
-	for (size_t i = first_behind(old, end); ret == 0 && i < old->count; i++) {
-		struct mdl_run part = clip(&old->run[i], end, MDL_VA_END);
-
-		ret = mdl_runs_add(next, &part);
-	}
+	ret = append_before(next, old, start);
+	if (ret == 0)
+		ret = append(next, v->found.run, v->found.count);
+	if (ret == 0)
+		ret = append_from(next, old, end);
 	if (ret < 0)
 		return ret;
 	if (over_limits(v, next))

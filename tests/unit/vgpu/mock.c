@@ -16,13 +16,13 @@ const struct mock_layout mock_layout[MOCK_REGIONS] = {
 	{ 0x600000, 0x200000, false, 3, 0 },
 	/* Continues the one before it, in the guest and in the memory object, with other rights. */
 	{ 0x800000, 0x200000, true, 3, 0x200000 },
-	{ 0x100000000, 0x400000, true, 4, 0 },
+	/* Continues the second one in the memory object, but not in the guest: RAM above 4 GiB. */
+	{ 0x100000000, 0x400000, true, 2, 0x600000 },
 };
 
 static const uint64_t mem_bytes[MDL_MEM_MAX] = {
-	[2] = 0x600000,
+	[2] = 0xa00000,
 	[3] = 0x400000,
-	[4] = 0x400000,
 };
 
 /* 64 and 95 are the first and last root entries of the window. */
@@ -366,11 +366,13 @@ bool mock_map_region(struct mock *m, unsigned int region)
 
 void mock_unmap(struct mock *m, uint64_t gpa, uint64_t bytes)
 {
+	uint64_t len = mdl_min_u64(bytes, UINT64_MAX - gpa);
+
 	/* Gone for the mock too before the call: a map that reaches it now is an error. */
 	for (unsigned int r = 0; r < MOCK_REGIONS; r++) {
 		const struct mock_layout *l = &mock_layout[r];
 
-		if (!m->region[r] || !mdl_range_overlap(gpa, bytes, l->gpa, l->bytes))
+		if (!m->region[r] || !mdl_range_overlap(gpa, len, l->gpa, l->bytes))
 			continue;
 		m->region[r] = false;
 		for (uint32_t c = 0; c < MOCK_CTXS; c++)

@@ -96,7 +96,7 @@ static void invalidate(void)
 		fail_in = 0;
 		status = (uint32_t)mock_read(&m, mock_ctx_reg(0, STATUS), 4);
 		if (status == MDL_STATUS_READY) {
-			CHECK(n > 12);
+			CHECK(n > 6);
 			mock_invalidate(&m, 0, 0, 0);
 			mock_fini(&m);
 			return;

@@ -77,6 +77,7 @@ static void full_and_off(void)
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_PUT), 3);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_LOST), 6);
 	/* A new size begins a new ring. */
+	mock_write(&m, MDL_REG_FAULT_GET, 4, 2);
 	ring_on(&m, 0x100000, 3);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_PUT), 0);
 	CHECK_EQ(reg(&m, MDL_REG_FAULT_GET), 0);

@@ -162,9 +162,12 @@ static void write_one(struct mock *m, uint32_t at, uint32_t bytes, uint64_t valu
 		       (p.kind == REGISTER && !strcmp(p.row->access, "RO"));
 	uint64_t old[512] = { 0 }, new[512] = { 0 }, before, want, got;
 	unsigned int changed = 0, may_change = stored;
+	uint64_t other_half = 0;
 
 	snapshot(m, old);
 	want = mock_read(m, at, bytes);
+	if (stored && bytes < p.row->width)
+		other_half = mock_read(m, p.shift ? at - 4 : at + 4, 4);
 	if (stored) {
 		uint64_t wmask = p.row->wmask >> p.shift & width_mask(bytes);
 
@@ -189,6 +192,11 @@ static void write_one(struct mock *m, uint32_t at, uint32_t bytes, uint64_t valu
 	for (size_t k = 0; k < 512; k++)
 		changed += old[k] != new[k];
 	CHECK(changed <= may_change);
+	if (stored && bytes < p.row->width) { /* the other half stays */
+		uint32_t other = p.shift ? at - 4 : at + 4;
+
+		CHECK_EQ(mock_read(m, other, 4), other_half);
+	}
 }
 
 static void writes_of(uint32_t bytes)
@@ -207,6 +215,7 @@ static void writes_of(uint32_t bytes)
 				continue;
 			write_one(&m, at, bytes, UINT64_MAX);
 			write_one(&m, at, bytes, 0);
+			/* Stays, so that a write of the other half would be seen to clear it. */
 			write_one(&m, at, bytes, 0x5a5a5a5aa5a5a5a5);
 		}
 	CHECK_EQ(m.doorbells, 0); /* no channel is running */
@@ -269,6 +278,13 @@ static void reset_values_come_back(void)
 			mock_write(&m, base + rows[i].offset, rows[i].width, UINT64_MAX);
 	}
 	mock_write(&m, MDL_HW_MSIX_TABLE, 8, UINT64_MAX);
+	/* Two faults: one is lost, one goes into the ring. */
+	mock_write(&m, mock_chan_reg(0, CTRL), 4, MDL_CTRL_ENABLE);
+	mock_write(&m, MDL_REG_FAULT_BASE, 8, 0x100000);
+	mock_write(&m, MDL_REG_FAULT_LOG2, 4, 2);
+	mock_write(&m, mock_chan_reg(1, CTRL), 4, MDL_CTRL_ENABLE);
+	CHECK_EQ(mock_read(&m, MDL_REG_FAULT_PUT, 4), 1);
+	CHECK_EQ(mock_read(&m, MDL_REG_FAULT_LOST, 4), 1);
 	memset(m.vram, 0xaa, MOCK_VRAM);
 	memset(m.user, 0xaa, MOCK_CHANS * 4096);
 	mock_write(&m, MDL_REG_FUNC_CTRL, 4, MDL_CTRL_RESET);

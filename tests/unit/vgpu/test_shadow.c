@@ -206,12 +206,34 @@ static void memory_comes_and_goes(void)
 	CHECK_EQ(m.maps, 4);
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(m.maps, 5);
-	/* The length may say "everything". */
+	/* The length may say "everything", from any address. */
+	mock_unmap(&m, 0x800000, UINT64_MAX);
+	CHECK_EQ(m.region[2], true);
+	CHECK_EQ(m.region[4], false);
 	mock_unmap(&m, 0, UINT64_MAX);
 	mock_invalidate(&m, 0, 0, 0);
 	CHECK_EQ(mock_read(&m, mock_ctx_reg(0, ERROR), 4), MDL_ERR_BAD_PTE);
 	mock_unmap(&m, UINT64_MAX, UINT64_MAX);
 	mock_unmap(&m, 0, 0);
+	mock_fini(&m);
+}
+
+/* Two regions of one memory object, adjacent there and not in the guest: each goes alone. */
+static void regions_of_one_object(void)
+{
+	struct mock m;
+
+	mock_init(&m);
+	chain(&m, 0);
+	mock_table_mem(&m, 3)[0] = MDL_PTE_VALID | MDL_PTE_SYSTEM | 0x5ff000;
+	mock_table_mem(&m, 3)[1] = MDL_PTE_VALID | MDL_PTE_SYSTEM | 0x100000000;
+	mock_open_ctx(&m, 0);
+	CHECK_EQ(m.maps, 1); /* one change for the executor all the same */
+	mock_unmap(&m, 0x100000000, 4096);
+	CHECK_EQ(m.unmaps, 1);
+	mock_map_region(&m, 4);
+	mock_invalidate(&m, 0, 0, 0);
+	mock_unmap(&m, 0x100000, 4096);
 	mock_fini(&m);
 }
 
@@ -255,6 +277,10 @@ static void map_failure_dooms(void)
 	mock_init(&m);
 	chain(&m, 0);
 	mock_open_ctx(&m, 0);
+	mock_table_mem(&m, 3)[6] = MDL_PTE_VALID | MDL_PTE_HUGE;
+	mock_invalidate(&m, 0, 0, 0);
+	CHECK_EQ(mock_read(&m, mock_ctx_reg(0, ERROR), 4), MDL_ERR_BAD_PTE);
+	mock_table_mem(&m, 3)[6] = 0;
 	mock_table_mem(&m, 3)[7] = MDL_PTE_VALID | 0x7000;
 	m.fail_map = 1;
 	mock_invalidate(&m, 0, 0, 0);
@@ -405,6 +431,7 @@ static const struct check_case cases[] = {
 	{ "edges of the window and of the address space", window_edges },
 	{ "large pages", large_pages },
 	{ "guest memory comes and goes", memory_comes_and_goes },
+	{ "regions of one memory object", regions_of_one_object },
 	{ "dma_map refuses bad regions", dma_map_refuses },
 	{ "a failing ctx_map ends the context", map_failure_dooms },
 	{ "random sequence 1", random_1, 120 },
