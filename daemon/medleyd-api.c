@@ -31,7 +31,7 @@ struct api_client {
 	sd_event_source *source;
 	sd_event_source *more;		/* complete lines are waiting although the socket is empty */
 	char *in, *out;
-	size_t in_bytes, out_bytes, out_done;
+	size_t in_bytes, out_bytes, out_done, out_room;
 	uint64_t heard_ns, wrote_ns;
 	bool subscribed, closing;	/* closing: after the last reply is out */
 	bool in_use;			/* a handler runs: freed when it has returned */
@@ -91,16 +91,37 @@ static void flush(struct api_client *c)
 	if (c->out_done == c->out_bytes) {
 		free(c->out);
 		c->out = NULL;
-		c->out_done = c->out_bytes = 0;
+		c->out_done = c->out_bytes = c->out_room = 0;
 		c->dead = c->dead || c->closing;
 	}
+}
+
+/* Room for `bytes` more, by doubling, so that a slow reader costs no more copying than a fast one. */
+static bool make_out_room(struct api_client *c, size_t bytes)
+{
+	size_t left = c->out_bytes - c->out_done, room;
+	char *out;
+
+	if (bytes <= c->out_room - c->out_bytes)
+		return true;
+	room = mdl_max_u64(2 * left, left + bytes);
+	out = malloc(room);
+	if (!out)
+		return false;
+	if (left)
+		memcpy(out, c->out + c->out_done, left);
+	free(c->out);
+	c->out = out;
+	c->out_room = room;
+	c->out_bytes = left;
+	c->out_done = 0;
+	return true;
 }
 
 /* Queues one line and takes over `msg`. The client may be dead afterwards. */
 static void send_line(struct api_client *c, json_t *msg)
 {
 	size_t bytes = msg ? json_dumpb(msg, NULL, 0, JSON_COMPACT) : 0, left = c->out_bytes - c->out_done;
-	char *out;
 
 	if (c->dead || !bytes || left + bytes + 1 > OUT_BYTES_MAX) {
 		c->dead = true;
@@ -109,20 +130,14 @@ static void send_line(struct api_client *c, json_t *msg)
 	}
 	if (!left)
 		c->wrote_ns = mdl_now_ns();
-	out = malloc(left + bytes + 1);
-	if (!out) {
+	if (!make_out_room(c, bytes + 1)) {
 		c->dead = true;
 		json_decref(msg);
 		return;
 	}
-	if (left)
-		memcpy(out, c->out + c->out_done, left);
-	json_dumpb(msg, out + left, bytes, JSON_COMPACT);
-	out[left + bytes] = '\n';
-	free(c->out);
-	c->out = out;
-	c->out_bytes = left + bytes + 1;
-	c->out_done = 0;
+	json_dumpb(msg, c->out + c->out_bytes, bytes, JSON_COMPACT);
+	c->out_bytes += bytes;
+	c->out[c->out_bytes++] = '\n';
 	json_decref(msg);
 	flush(c);
 }

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from rig import (ApiError, Daemon, Failed, WAIT_S, alive, check, children, cpu_ns, rss_kib, state_of, wait_for)
+from rig import (ApiError, Daemon, Failed, SANITIZED, WAIT_S, alive, check, children, cpu_ns, rss_kib, state_of, wait_for)
 
 NOBODY = 65534
 
@@ -307,7 +307,7 @@ def case_liars():
         # By its CPU clock: one thread on a pGPU of two units is half of its CPU time.
         charged = api.show("l.liar")["gpu_time_ns"] / (max(cpu_ns(p) for p in d.executors()) / 2)
         check(0.5 < charged < 1.1, f"the liar is charged: {charged}")
-        check(api.show("l.liar")["unclaimed_ns"] > 100e6, "and it is told apart")
+        wait_for(lambda: api.show("l.liar")["unclaimed_ns"] > 100e6, "it is told apart")
         api("remove", vgpu="l.liar")
         create(api, "s.sneak")
         wait_for(lambda: api.show("s.sneak")["confinements"], "the sneak is confined", 60)
@@ -490,7 +490,7 @@ def case_churn():
             api("remove", vgpu=name)
         check(open_fds(d.proc.pid) == fds, f"{open_fds(d.proc.pid)} descriptors, before {fds}")
         check(len(children(d.proc.pid)) == kids, "processes")
-        check(rss_kib(d.proc.pid) < rss + 2048, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
+        check(SANITIZED or rss_kib(d.proc.pid) < rss + 2048, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
         check(os.listdir(d.run_dir / "vgpu") == [], "sockets")
         check(api("pgpus")[0]["vram_used"] == 0 and api("pgpus")[0]["channels_used"] == 0, "books")
         # With executors, in every phase of their coming.
@@ -643,7 +643,7 @@ def case_hostile_clients():
         for v in api("list"):
             if v["name"] != "o.obey":
                 api("remove", vgpu=v["uuid"])
-        check(rss_kib(d.proc.pid) < rss + 16384, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
+        check(SANITIZED or rss_kib(d.proc.pid) < rss + 16384, f"{rss_kib(d.proc.pid)} KiB, before {rss}")
         # A reply that nobody waits for any more.
         s = raw(d)
         s.sendall(b'{"id":1,"method":"create","params":{"type":"share-256m","name":"gone"}}\n')
