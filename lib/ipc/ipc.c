@@ -162,7 +162,8 @@ int mdl_ipc_recv(int link, void *buf, size_t cap, int fds[MDL_IPC_MAX_FDS], size
 	    !message_ok(buf, (size_t)n, nfds)) {
 		while (nfds)
 			close(fds[--nfds]);
-		return n == 0 ? -EPIPE : -EPROTO;	/* an empty message cannot be told from the end: same effect */
+		/* An empty message cannot be told from the end: same effect. */
+		return n == 0 ? -EPIPE : -EPROTO;
 	}
 	*ret_nfds = nfds;
 	return 0;

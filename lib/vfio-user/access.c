@@ -8,7 +8,8 @@
 
 #include "vfio-user/internal.h"
 
-static int check_access(const struct mdl_vu_server *s, uint32_t index, uint64_t offset, uint32_t count, bool write)
+static int check_access(const struct mdl_vu_server *s, uint32_t index, uint64_t offset,
+			uint32_t count, bool write)
 {
 	const struct mdl_vu_region *region;
 
@@ -26,7 +27,8 @@ static uint32_t next_piece(uint64_t offset, uint32_t count)
 	return (uint32_t)mdl_min_u64(count, MDL_VU_PAGE - (offset & (MDL_VU_PAGE - 1)));
 }
 
-static int write_region(struct mdl_vu_server *s, uint32_t index, uint64_t offset, const uint8_t *data, uint32_t count)
+static int write_region(struct mdl_vu_server *s, uint32_t index, uint64_t offset,
+			const uint8_t *data, uint32_t count)
 {
 	while (count) {
 		uint32_t n = next_piece(offset, count);
@@ -105,7 +107,9 @@ int mdl_vu_do_write_multi(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	for (uint64_t i = 0; i < room; i++) {
 		const struct mdl_vu_multi_entry *e = &req->entry[i];
 
-		ret = e->count > sizeof(e->data) ? -EINVAL : check_access(s, e->region, e->offset, e->count, true);
+		ret = e->count > sizeof(e->data)
+			      ? -EINVAL
+			      : check_access(s, e->region, e->offset, e->count, true);
 		if (ret)
 			return ret;
 	}

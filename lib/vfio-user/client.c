@@ -25,7 +25,8 @@ int mdl_vu_client_give_up(struct mdl_vu_client *c, int error)
 	return error;
 }
 
-static const struct mdl_vu_client_dma *find_dma(const struct mdl_vu_client *c, uint64_t iova, uint64_t len)
+static const struct mdl_vu_client_dma *find_dma(const struct mdl_vu_client *c, uint64_t iova,
+						uint64_t len)
 {
 	for (size_t i = 0; i < c->num_dma; i++) {
 		if (mdl_range_in(iova, len, c->dma[i].iova, c->dma[i].bytes))
@@ -34,7 +35,8 @@ static const struct mdl_vu_client_dma *find_dma(const struct mdl_vu_client *c, u
 	return NULL;
 }
 
-static int copy_dma(const struct mdl_vu_client_dma *r, uint64_t iova, void *data, uint64_t len, bool write)
+static int copy_dma(const struct mdl_vu_client_dma *r, uint64_t iova, void *data, uint64_t len,
+		    bool write)
 {
 	uint64_t at = iova - r->iova;
 	ssize_t n;
@@ -43,14 +45,16 @@ static int copy_dma(const struct mdl_vu_client_dma *r, uint64_t iova, void *data
 		memcpy(write ? r->host + at : data, write ? data : r->host + at, len);
 		return 0;
 	}
-	n = write ? pwrite(r->fd, data, len, (off_t)(r->fd_offset + at)) : pread(r->fd, data, len, (off_t)(r->fd_offset + at));
+	n = write ? pwrite(r->fd, data, len, (off_t)(r->fd_offset + at))
+		  : pread(r->fd, data, len, (off_t)(r->fd_offset + at));
 	if (n < 0)
 		return -errno;
 	return (uint64_t)n == len ? 0 : -EIO;
 }
 
 /* The reply to a DMA request in *ret_out (NULL: bare header) and 0, or the error it gets. */
-static int do_dma(struct mdl_vu_client *c, const struct mdl_vu_msg *msg, struct mdl_vu_out **ret_out)
+static int do_dma(struct mdl_vu_client *c, const struct mdl_vu_msg *msg,
+		  struct mdl_vu_out **ret_out)
 {
 	const struct mdl_vu_dma_access *req = msg->payload;
 	bool write = msg->hdr.command == MDL_VU_DMA_WRITE;
@@ -132,14 +136,15 @@ static int wait_reply(struct mdl_vu_client *c, struct mdl_vu_msg *msg)
 		now = mdl_now_ns();
 		if (now >= end)
 			return -ETIMEDOUT;
-		p.events = (short)((c->conn.out_bytes > MDL_VU_OUT_MARK ? 0 : POLLIN) | (c->conn.out_first ? POLLOUT : 0));
+		p.events = (short)((c->conn.out_bytes > MDL_VU_OUT_MARK ? 0 : POLLIN) |
+				   (c->conn.out_first ? POLLOUT : 0));
 		if (poll(&p, 1, (int)((end - now) / MDL_NS_PER_MS) + 1) < 0 && errno != EINTR)
 			return -errno;
 	}
 }
 
-int mdl_vu_client_call(struct mdl_vu_client *c, struct mdl_vu_out *out, uint16_t command, size_t min, size_t max, size_t max_fds,
-		struct mdl_vu_msg *msg)
+int mdl_vu_client_call(struct mdl_vu_client *c, struct mdl_vu_out *out, uint16_t command,
+		       size_t min, size_t max, size_t max_fds, struct mdl_vu_msg *msg)
 {
 	uint16_t id = c->next_id++;
 	int ret;
@@ -263,7 +268,7 @@ int mdl_vu_client_process(struct mdl_vu_client *c)
 	ret = pump(c, &msg);
 	if (ret == 0)
 		return 0;
-	if (ret > 0) {	/* a reply to nothing */
+	if (ret > 0) { /* a reply to nothing */
 		mdl_vu_msg_close_fds(&msg);
 		ret = -EPROTO;
 	}

@@ -26,7 +26,8 @@ struct mdl_vu_client_region {
 
 struct mdl_vu_client_ioeventfd { uint64_t offset; uint32_t bytes; int fd; /* the caller owns it */ };
 
-/* Connects and negotiates the version. timeout_ms bounds every later request too. Errors: -ENOENT, -ECONNREFUSED, -EPROTO, ... */
+/* Connects and negotiates the version. timeout_ms bounds every later request too. Errors: -ENOENT, -ECONNREFUSED, -EBUSY (hung up on
+ * at once: another client is connected), -ETIMEDOUT, -EPROTO, ... */
 int mdl_vu_client_connect(const char *path, int timeout_ms, struct mdl_vu_client **ret_client);
 void mdl_vu_client_close(struct mdl_vu_client *c);
 int mdl_vu_client_fd(const struct mdl_vu_client *c);

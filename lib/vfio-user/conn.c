@@ -66,7 +66,9 @@ static ssize_t recv_piece(struct mdl_vu_conn *c, void *buf, size_t len)
 	union fd_control control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 	/* Exactly the room that is left, not CMSG_SPACE: padding could hold one descriptor more. */
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr mh = { .msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
 			     .msg_controllen = CMSG_LEN((c->max_fds - c->nfds) * sizeof(int)) };
 	ssize_t n;
 
@@ -161,7 +163,8 @@ struct mdl_vu_out *mdl_vu_out_new(size_t len, size_t nfds)
 static ssize_t send_piece(struct mdl_vu_conn *c, struct mdl_vu_out *out)
 {
 	union fd_control control;
-	struct iovec iov = { .iov_base = (uint8_t *)&out->hdr + out->sent, .iov_len = out->hdr.size - out->sent };
+	struct iovec iov = { .iov_base = (uint8_t *)&out->hdr + out->sent,
+			     .iov_len = out->hdr.size - out->sent };
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
 

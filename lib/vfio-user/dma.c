@@ -37,9 +37,12 @@ int mdl_vu_do_dma_map(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	const struct mdl_vu_dma_map_req *req = r->payload;
 	const uint32_t known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 	struct mdl_vu_dma dma = {
-		.iova = req->addr, .bytes = req->size,
-		.read = req->flags & VFIO_DMA_MAP_FLAG_READ, .write = req->flags & VFIO_DMA_MAP_FLAG_WRITE,
-		.fd = r->nfds ? r->fds[0] : -1, .fd_offset = r->nfds ? req->offset : 0,
+		.iova = req->addr,
+		.bytes = req->size,
+		.read = req->flags & VFIO_DMA_MAP_FLAG_READ,
+		.write = req->flags & VFIO_DMA_MAP_FLAG_WRITE,
+		.fd = r->nfds ? r->fds[0] : -1,
+		.fd_offset = r->nfds ? req->offset : 0,
 	};
 	int ret;
 
@@ -59,7 +62,7 @@ int mdl_vu_do_dma_map(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	ret = s->ops->dma_map(s->ctx, &dma);
 	if (ret)
 		return ret;
-	s->dma[s->num_dma++] = (struct mdl_vu_dma_map){ dma.iova, dma.bytes, dma.read, dma.write };
+	s->dma[s->num_dma++] = (struct mdl_vu_dma_map) { dma.iova, dma.bytes, dma.read, dma.write };
 	return 0;
 }
 
@@ -77,7 +80,8 @@ int mdl_vu_do_dma_unmap(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	struct mdl_vu_dma_unmap_req *reply;
 	size_t i;
 
-	if (req->argsz < sizeof(*req) || (req->flags & ~(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)))
+	if (req->argsz < sizeof(*req) ||
+	    (req->flags & ~(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)))
 		return -EINVAL;
 	if (req->flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP)
 		return -ENOTSUP;
@@ -118,8 +122,8 @@ static bool reachable(const struct mdl_vu_server *s, uint64_t iova, uint64_t len
 	return !len;
 }
 
-static int dma_request(struct mdl_vu_server *s, uint16_t command, uint64_t iova, uint32_t len, const void *data,
-		       mdl_vu_dma_done done, void *arg)
+static int dma_request(struct mdl_vu_server *s, uint16_t command, uint64_t iova, uint32_t len,
+		       const void *data, mdl_vu_dma_done done, void *arg)
 {
 	struct mdl_vu_dma_slot *slot = NULL;
 	struct mdl_vu_dma_access *req;
@@ -148,8 +152,12 @@ static int dma_request(struct mdl_vu_server *s, uint16_t command, uint64_t iova,
 	out->hdr.id = s->next_id++;
 	out->hdr.command = command;
 	out->hdr.flags = MDL_VU_TYPE_COMMAND;
-	*slot = (struct mdl_vu_dma_slot){ .done = done, .arg = arg, .addr = iova, .len = len, .id = out->hdr.id,
-					  .command = command };
+	*slot = (struct mdl_vu_dma_slot) { .done = done,
+					   .arg = arg,
+					   .addr = iova,
+					   .len = len,
+					   .id = out->hdr.id,
+					   .command = command };
 	/* On a dead connection the loop ends the access, and everything else: done is never called from here. */
 	if (mdl_vu_conn_send(&s->conn, out))
 		s->drop = true;
@@ -157,12 +165,14 @@ static int dma_request(struct mdl_vu_server *s, uint16_t command, uint64_t iova,
 	return 0;
 }
 
-int mdl_vu_dma_read(struct mdl_vu_server *s, uint64_t iova, uint32_t len, mdl_vu_dma_done done, void *arg)
+int mdl_vu_dma_read(struct mdl_vu_server *s, uint64_t iova, uint32_t len, mdl_vu_dma_done done,
+		    void *arg)
 {
 	return dma_request(s, MDL_VU_DMA_READ, iova, len, NULL, done, arg);
 }
 
-int mdl_vu_dma_write(struct mdl_vu_server *s, uint64_t iova, const void *data, uint32_t len, mdl_vu_dma_done done, void *arg)
+int mdl_vu_dma_write(struct mdl_vu_server *s, uint64_t iova, const void *data, uint32_t len,
+		     mdl_vu_dma_done done, void *arg)
 {
 	return dma_request(s, MDL_VU_DMA_WRITE, iova, len, data, done, arg);
 }
@@ -174,13 +184,15 @@ static bool reply_ok(const struct mdl_vu_dma_slot *slot, const struct mdl_vu_msg
 	uint32_t count;
 
 	if (slot->command == MDL_VU_DMA_READ)
-		return msg->len == sizeof(*access) + slot->len && access->addr == slot->addr && access->count == slot->len;
+		return msg->len == sizeof(*access) + slot->len && access->addr == slot->addr &&
+		       access->count == slot->len;
 	/* The protocol's text draws the count of this one reply with 4 bytes; both are seen. */
 	if (msg->len == sizeof(access->addr) + sizeof(count)) {
 		memcpy(&count, (const uint8_t *)msg->payload + sizeof(access->addr), sizeof(count));
 		return access->addr == slot->addr && count == slot->len;
 	}
-	return msg->len == sizeof(*access) && access->addr == slot->addr && access->count == slot->len;
+	return msg->len == sizeof(*access) && access->addr == slot->addr &&
+	       access->count == slot->len;
 }
 
 static struct mdl_vu_dma_slot *find_slot(struct mdl_vu_server *s, uint16_t id)
@@ -200,7 +212,8 @@ int mdl_vu_dma_reply(struct mdl_vu_server *s, const struct mdl_vu_msg *msg)
 	int error = 0;
 
 	/* Refused here, the access stays under way: it ends with the connection. */
-	if (!found || msg->nfds || found->command != msg->hdr.command || (!failed && !reply_ok(found, msg)))
+	if (!found || msg->nfds || found->command != msg->hdr.command ||
+	    (!failed && !reply_ok(found, msg)))
 		return -EPROTO;
 	slot = *found;
 	found->done = NULL;

@@ -10,8 +10,10 @@
 
 int mdl_vu_do_info(struct mdl_vu_server *s, struct mdl_vu_request *r)
 {
-	struct mdl_vu_info info = { .argsz = (uint32_t)r->len, .flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI,
-				    .num_regions = MDL_VU_REGIONS, .num_irqs = MDL_VU_IRQS };
+	struct mdl_vu_info info = { .argsz = (uint32_t)r->len,
+				    .flags = VFIO_DEVICE_FLAGS_RESET | VFIO_DEVICE_FLAGS_PCI,
+				    .num_regions = MDL_VU_REGIONS,
+				    .num_irqs = MDL_VU_IRQS };
 	void *reply;
 
 	if (((const struct mdl_vu_info *)r->payload)->argsz < MDL_VU_INFO_MIN)
@@ -24,7 +26,8 @@ int mdl_vu_do_info(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	return 0;
 }
 
-static void put_sparse_areas(const struct mdl_vu_region *region, struct vfio_region_info_cap_sparse_mmap *cap)
+static void put_sparse_areas(const struct mdl_vu_region *region,
+			     struct vfio_region_info_cap_sparse_mmap *cap)
 {
 	cap->header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP;
 	cap->header.version = 1;
@@ -48,7 +51,8 @@ int mdl_vu_do_region_info(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	region = &s->dev->region[req->index];
 	mappable = region->bytes && region->fd >= 0;
 	if (mappable && region->num_areas)
-		caps = sizeof(struct vfio_region_info_cap_sparse_mmap) + region->num_areas * sizeof(region->areas[0]);
+		caps = sizeof(struct vfio_region_info_cap_sparse_mmap) +
+		       region->num_areas * sizeof(region->areas[0]);
 	/*
 	 * When the capabilities do not fit, argsz tells the size to ask again with, and FLAG_CAPS stays away: QEMU looks for a
 	 * capability behind the flag already in the first, short answer. The descriptor comes every time: both clients
@@ -64,7 +68,8 @@ int mdl_vu_do_region_info(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	info->size = region->bytes;
 	if (!region->bytes)
 		return 0;
-	info->flags = (region->read ? VFIO_REGION_INFO_FLAG_READ : 0) | (region->write ? VFIO_REGION_INFO_FLAG_WRITE : 0);
+	info->flags = (region->read ? VFIO_REGION_INFO_FLAG_READ : 0) |
+		      (region->write ? VFIO_REGION_INFO_FLAG_WRITE : 0);
 	if (!mappable)
 		return 0;
 	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
@@ -108,7 +113,8 @@ int mdl_vu_do_io_fds(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	for (size_t i = 0; i < s->dev->num_ioeventfds; i++) {
 		const struct mdl_vu_ioeventfd *io = &s->dev->ioeventfds[i];
 
-		if (io->region == req->index && fd_position(fds, &nfds, s->caps.max_fds, io->fd) >= 0)
+		if (io->region == req->index &&
+		    fd_position(fds, &nfds, s->caps.max_fds, io->fd) >= 0)
 			count++;
 	}
 	len = sizeof(*head) + count * sizeof(*entry);
@@ -141,7 +147,8 @@ int mdl_vu_do_io_fds(struct mdl_vu_server *s, struct mdl_vu_request *r)
 
 /* NORESIZE is never set: vectors may be added one by one. QEMU enables MSI-X with one vector and goes on from there. */
 static const uint32_t irq_flags[MDL_VU_IRQS] = {
-	[VFIO_PCI_INTX_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
+	[VFIO_PCI_INTX_IRQ_INDEX] =
+		VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED,
 	[VFIO_PCI_MSI_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE,
 	[VFIO_PCI_MSIX_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE,
 	[VFIO_PCI_ERR_IRQ_INDEX] = VFIO_IRQ_INFO_EVENTFD,
@@ -173,8 +180,8 @@ int mdl_vu_do_feature(struct mdl_vu_server *s, struct mdl_vu_request *r)
 {
 	const struct vfio_device_feature *req = r->payload;
 	uint32_t methods = req->flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
-	uint32_t known = VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET |
-			 VFIO_DEVICE_FEATURE_PROBE;
+	uint32_t known = VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET |
+			 VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE;
 
 	if (req->argsz < sizeof(*req) || (req->flags & ~known))
 		return -EINVAL;

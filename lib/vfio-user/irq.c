@@ -19,8 +19,9 @@
 #include "base/fd.h"
 #include "vfio-user/internal.h"
 
-#define DATA_FLAGS	(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_DATA_EVENTFD)
-#define ACTION_FLAGS	(VFIO_IRQ_SET_ACTION_MASK | VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_ACTION_TRIGGER)
+#define DATA_FLAGS (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_DATA_EVENTFD)
+#define ACTION_FLAGS \
+	(VFIO_IRQ_SET_ACTION_MASK | VFIO_IRQ_SET_ACTION_UNMASK | VFIO_IRQ_SET_ACTION_TRIGGER)
 
 int mdl_vu_irq_init(struct mdl_vu_server *s)
 {
@@ -71,7 +72,8 @@ bool mdl_vu_irq_raise(struct mdl_vu_server *s, uint32_t index, uint32_t vector)
 {
 	struct mdl_vu_vector *v;
 
-	if (index >= MDL_VU_IRQS || vector >= s->dev->irq_count[index] || s->irq[index][vector].fd < 0)
+	if (index >= MDL_VU_IRQS || vector >= s->dev->irq_count[index] ||
+	    s->irq[index][vector].fd < 0)
 		return false;
 	v = &s->irq[index][vector];
 	if (v->masked) {
@@ -80,7 +82,7 @@ bool mdl_vu_irq_raise(struct mdl_vu_server *s, uint32_t index, uint32_t vector)
 	}
 	if (index == VFIO_PCI_INTX_IRQ_INDEX)
 		v->masked = true;
-	mdl_eventfd_signal(v->fd);	/* a full counter is a signal that nobody has taken yet */
+	mdl_eventfd_signal(v->fd); /* a full counter is a signal that nobody has taken yet */
 	return true;
 }
 
@@ -150,7 +152,8 @@ static bool anonymous(int fd)
 	return fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0;
 }
 
-static int set_trigger_fds(struct mdl_vu_server *s, const struct vfio_irq_set *set, struct mdl_vu_request *r)
+static int set_trigger_fds(struct mdl_vu_server *s, const struct vfio_irq_set *set,
+			   struct mdl_vu_request *r)
 {
 	if (r->nfds && r->nfds != set->count)
 		return -EINVAL;
@@ -177,7 +180,8 @@ static int set_intx_fd(struct mdl_vu_server *s, bool mask, struct mdl_vu_request
 	close_watched(s, fd);
 	if (!r->nfds)
 		return 0;
-	ret = mdl_vu_watch(s, r->fds[0], mask ? MDL_VU_TAG_INTX_MASK : MDL_VU_TAG_INTX_UNMASK, EPOLLIN | EPOLLET);
+	ret = mdl_vu_watch(s, r->fds[0], mask ? MDL_VU_TAG_INTX_MASK : MDL_VU_TAG_INTX_UNMASK,
+			   EPOLLIN | EPOLLET);
 	if (ret)
 		return -EINVAL;
 	*fd = mdl_take_fd(&r->fds[0]);
@@ -204,7 +208,8 @@ int mdl_vu_do_set_irqs(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	const struct vfio_irq_set *set = r->payload;
 	uint32_t data = set->flags & DATA_FLAGS, action = set->flags & ACTION_FLAGS;
 
-	if ((set->flags & ~(DATA_FLAGS | ACTION_FLAGS)) || !mdl_is_pow2(data) || !mdl_is_pow2(action))
+	if ((set->flags & ~(DATA_FLAGS | ACTION_FLAGS)) || !mdl_is_pow2(data) ||
+	    !mdl_is_pow2(action))
 		return -EINVAL;
 	if (set->argsz < sizeof(*set) || set->index >= MDL_VU_IRQS ||
 	    !mdl_range_ok(set->start, set->count, s->dev->irq_count[set->index]))
@@ -215,7 +220,8 @@ int mdl_vu_do_set_irqs(struct mdl_vu_server *s, struct mdl_vu_request *r)
 		return -EINVAL;
 
 	if (!set->count) {
-		if (set->start || data != VFIO_IRQ_SET_DATA_NONE || action != VFIO_IRQ_SET_ACTION_TRIGGER)
+		if (set->start || data != VFIO_IRQ_SET_DATA_NONE ||
+		    action != VFIO_IRQ_SET_ACTION_TRIGGER)
 			return -EINVAL;
 		drop_index(s, set->index);
 		return 0;

@@ -14,16 +14,15 @@
 
 #include "vfio-user/internal.h"
 
-#define NEW	(1u << MDL_VU_STATE_NEW)
-#define READY	(1u << MDL_VU_STATE_READY)
+#define NEW   (1u << MDL_VU_STATE_NEW)
+#define READY (1u << MDL_VU_STATE_READY)
 
 struct rule {
-	const char *name;
 	mdl_vu_handler *handler;
-	uint32_t min, max;	/* payload bytes */
+	uint32_t min, max; /* payload bytes */
 	uint32_t max_fds;
 	uint32_t states;
-	uint32_t reply;		/* payload bytes of a success without data: what fixed_replies pads errors to */
+	uint32_t reply; /* payload bytes of a success without data: what fixed_replies pads errors to */
 };
 
 static int do_reset(struct mdl_vu_server *s, struct mdl_vu_request *r)
@@ -32,34 +31,37 @@ static int do_reset(struct mdl_vu_server *s, struct mdl_vu_request *r)
 	return 0;
 }
 
-#define EXACT(n) (n), (n)
+#define SIZE(type)  sizeof(struct type)
+#define EXACT(type) SIZE(type), SIZE(type)
 
+/* clang-format off */
 static const struct rule rules[] = {
-	[MDL_VU_VERSION] = { "VERSION", mdl_vu_do_version, sizeof(struct mdl_vu_version), 4096, 0, NEW },
-	[MDL_VU_DMA_MAP] = { "DMA_MAP", mdl_vu_do_dma_map, EXACT(sizeof(struct mdl_vu_dma_map_req)), 1, READY },
-	[MDL_VU_DMA_UNMAP] = { "DMA_UNMAP", mdl_vu_do_dma_unmap, EXACT(sizeof(struct mdl_vu_dma_unmap_req)), 0, READY,
-			       sizeof(struct mdl_vu_dma_unmap_req) },
-	[MDL_VU_GET_INFO] = { "DEVICE_GET_INFO", mdl_vu_do_info, MDL_VU_INFO_MIN, sizeof(struct mdl_vu_info), 0, READY,
-			      MDL_VU_INFO_MIN },
-	[MDL_VU_GET_REGION_INFO] = { "DEVICE_GET_REGION_INFO", mdl_vu_do_region_info,
-				     EXACT(sizeof(struct vfio_region_info)), 0, READY, sizeof(struct vfio_region_info) },
-	[MDL_VU_GET_REGION_IO_FDS] = { "DEVICE_GET_REGION_IO_FDS", mdl_vu_do_io_fds, EXACT(sizeof(struct mdl_vu_io_fds)), 0,
-				       READY, sizeof(struct mdl_vu_io_fds) },
-	[MDL_VU_GET_IRQ_INFO] = { "DEVICE_GET_IRQ_INFO", mdl_vu_do_irq_info, EXACT(sizeof(struct vfio_irq_info)), 0, READY,
-				  sizeof(struct vfio_irq_info) },
-	[MDL_VU_SET_IRQS] = { "DEVICE_SET_IRQS", mdl_vu_do_set_irqs, sizeof(struct vfio_irq_set),
-			      sizeof(struct vfio_irq_set) + MDL_VU_MSIX_MAX, MDL_VU_SERVER_FDS, READY },
-	[MDL_VU_REGION_READ] = { "REGION_READ", mdl_vu_do_region_read, EXACT(sizeof(struct mdl_vu_access)), 0, READY,
-				 sizeof(struct mdl_vu_access) },
-	[MDL_VU_REGION_WRITE] = { "REGION_WRITE", mdl_vu_do_region_write, sizeof(struct mdl_vu_access) + 1,
-				  sizeof(struct mdl_vu_access) + MDL_VU_MAX_XFER, 0, READY, sizeof(struct mdl_vu_access) },
-	[MDL_VU_RESET] = { "DEVICE_RESET", do_reset, EXACT(0), 0, READY },
-	[MDL_VU_REGION_WRITE_MULTI] = { "REGION_WRITE_MULTI", mdl_vu_do_write_multi,
-					sizeof(struct mdl_vu_multi) + sizeof(struct mdl_vu_multi_entry), MDL_VU_MAX_XFER, 0,
-					READY, sizeof(uint64_t) },
-	[MDL_VU_FEATURE] = { "DEVICE_FEATURE", mdl_vu_do_feature, sizeof(struct vfio_device_feature), 4096, 0, READY },
+	/* handler, payload from, to, descriptors, states, reply */
+	[MDL_VU_VERSION] = { mdl_vu_do_version, SIZE(mdl_vu_version), 4096, 0, NEW },
+	[MDL_VU_DMA_MAP] = { mdl_vu_do_dma_map, EXACT(mdl_vu_dma_map_req), 1, READY },
+	[MDL_VU_DMA_UNMAP] = { mdl_vu_do_dma_unmap, EXACT(mdl_vu_dma_unmap_req), 0, READY,
+		SIZE(mdl_vu_dma_unmap_req) },
+	[MDL_VU_GET_INFO] = { mdl_vu_do_info, MDL_VU_INFO_MIN, SIZE(mdl_vu_info), 0, READY,
+		MDL_VU_INFO_MIN },
+	[MDL_VU_GET_REGION_INFO] = { mdl_vu_do_region_info, EXACT(vfio_region_info), 0, READY,
+		SIZE(vfio_region_info) },
+	[MDL_VU_GET_REGION_IO_FDS] = { mdl_vu_do_io_fds, EXACT(mdl_vu_io_fds), 0, READY,
+		SIZE(mdl_vu_io_fds) },
+	[MDL_VU_GET_IRQ_INFO] = { mdl_vu_do_irq_info, EXACT(vfio_irq_info), 0, READY,
+		SIZE(vfio_irq_info) },
+	[MDL_VU_SET_IRQS] = { mdl_vu_do_set_irqs,
+		SIZE(vfio_irq_set), SIZE(vfio_irq_set) + MDL_VU_MSIX_MAX, MDL_VU_SERVER_FDS, READY },
+	[MDL_VU_REGION_READ] = { mdl_vu_do_region_read, EXACT(mdl_vu_access), 0, READY,
+		SIZE(mdl_vu_access) },
+	[MDL_VU_REGION_WRITE] = { mdl_vu_do_region_write,
+		SIZE(mdl_vu_access) + 1, SIZE(mdl_vu_access) + MDL_VU_MAX_XFER, 0, READY, SIZE(mdl_vu_access) },
+	[MDL_VU_RESET] = { do_reset, 0, 0, 0, READY },
+	[MDL_VU_REGION_WRITE_MULTI] = { mdl_vu_do_write_multi,
+		SIZE(mdl_vu_multi) + SIZE(mdl_vu_multi_entry), MDL_VU_MAX_XFER, 0, READY, sizeof(uint64_t) },
+	[MDL_VU_FEATURE] = { mdl_vu_do_feature, SIZE(vfio_device_feature), 4096, 0, READY },
 	/* DMA_READ and DMA_WRITE are ours to send; migration is left out: ENOTSUP, as for numbers that do not exist. */
 };
+/* clang-format on */
 
 void *mdl_vu_reply(struct mdl_vu_request *r, size_t len, size_t nfds)
 {
@@ -87,8 +89,8 @@ static struct mdl_vu_out *padded_error(const struct mdl_vu_request *r, const str
 	return out;
 }
 
-static int send_error(struct mdl_vu_server *s, const struct mdl_vu_msg *msg, const struct mdl_vu_request *r,
-		      const struct rule *rule, int error)
+static int send_error(struct mdl_vu_server *s, const struct mdl_vu_msg *msg,
+		      const struct mdl_vu_request *r, const struct rule *rule, int error)
 {
 	struct mdl_vu_out *out;
 
@@ -105,7 +107,8 @@ static int send_error(struct mdl_vu_server *s, const struct mdl_vu_msg *msg, con
 	return mdl_vu_conn_send(&s->conn, out);
 }
 
-static int send_reply(struct mdl_vu_server *s, const struct mdl_vu_msg *msg, struct mdl_vu_request *r)
+static int send_reply(struct mdl_vu_server *s, const struct mdl_vu_msg *msg,
+		      struct mdl_vu_request *r)
 {
 	struct mdl_vu_out *out = r->reply;
 
@@ -123,19 +126,24 @@ static int send_reply(struct mdl_vu_server *s, const struct mdl_vu_msg *msg, str
 	return mdl_vu_conn_send(&s->conn, out);
 }
 
-static int check_rule(const struct mdl_vu_server *s, const struct rule *rule, const struct mdl_vu_request *r)
+static int check_rule(const struct mdl_vu_server *s, const struct rule *rule,
+		      const struct mdl_vu_request *r)
 {
 	if (!rule)
 		return -ENOTSUP;
-	if (!(rule->states & (1u << s->state)) || r->len < rule->min || r->len > rule->max || r->nfds > rule->max_fds)
+	if (!(rule->states & (1u << s->state)) || r->len < rule->min || r->len > rule->max ||
+	    r->nfds > rule->max_fds)
 		return -EINVAL;
 	return 0;
 }
 
 static int handle_request(struct mdl_vu_server *s, struct mdl_vu_msg *msg)
 {
-	struct mdl_vu_request r = { .command = msg->hdr.command, .payload = msg->payload, .len = msg->len,
-				    .fds = msg->fds, .nfds = msg->nfds };
+	struct mdl_vu_request r = { .command = msg->hdr.command,
+				    .payload = msg->payload,
+				    .len = msg->len,
+				    .fds = msg->fds,
+				    .nfds = msg->nfds };
 	const struct rule *rule = NULL;
 	bool negotiating = s->state == MDL_VU_STATE_NEW;
 	int ret, sent;

@@ -68,7 +68,8 @@ void mdl_vu_server_rearm(struct mdl_vu_server *s)
 	arm_timer(s, deadline(s));
 	if (s->state == MDL_VU_STATE_NONE)
 		return;
-	ev.events = (s->conn.out_bytes <= MDL_VU_OUT_MARK ? EPOLLIN : 0) | (s->conn.out_first ? EPOLLOUT : 0);
+	ev.events = (s->conn.out_bytes <= MDL_VU_OUT_MARK ? EPOLLIN : 0) |
+		    (s->conn.out_first ? EPOLLOUT : 0);
 	if (ev.events != s->conn_events) {
 		epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->conn.fd, &ev);
 		s->conn_events = ev.events;
@@ -144,7 +145,7 @@ static int accept_client(struct mdl_vu_server *s)
 	if (fd < 0) {
 		if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK || errno == EOPNOTSUPP)
 			return -errno;
-		return 0;	/* the client gave up, or we are short of something for now */
+		return 0; /* the client gave up, or we are short of something for now */
 	}
 	if (s->state != MDL_VU_STATE_NONE)
 		close(fd);
@@ -178,7 +179,7 @@ static void serve_connection(struct mdl_vu_server *s, uint32_t events)
 	int ret = s->drop ? -ECANCELED : serve(s);
 
 	if (!ret && cannot_read && (events & (EPOLLHUP | EPOLLERR)))
-		ret = -EPIPE;	/* it will never take what waits, so its end would never be read */
+		ret = -EPIPE; /* it will never take what waits, so its end would never be read */
 	if (ret == -EPROTO)
 		s->stats.protocol_faults++;
 	if (ret < 0)
@@ -189,7 +190,7 @@ static void check_deadline(struct mdl_vu_server *s)
 {
 	uint64_t end = deadline(s);
 
-	mdl_eventfd_take(s->timer_fd);	/* fired, hence disarmed; rearm follows */
+	mdl_eventfd_take(s->timer_fd); /* fired, hence disarmed; rearm follows */
 	s->timer_ns = 0;
 	if (!s->drop && end && mdl_now_ns() >= end) {
 		s->stats.protocol_faults++;
@@ -238,8 +239,8 @@ static bool region_ok(const struct mdl_vu_region *region)
 {
 	if (region->fd < 0 || !region->bytes)
 		return true;
-	if (!mdl_is_aligned(region->bytes | region->fd_offset, MDL_VU_PAGE) || (region->num_areas && !region->areas) ||
-	    region->num_areas > UINT16_MAX)
+	if (!mdl_is_aligned(region->bytes | region->fd_offset, MDL_VU_PAGE) ||
+	    (region->num_areas && !region->areas) || region->num_areas > UINT16_MAX)
 		return false;
 	for (size_t i = 0; i < region->num_areas; i++) {
 		const struct mdl_vu_area *a = &region->areas[i];
@@ -253,7 +254,8 @@ static bool region_ok(const struct mdl_vu_region *region)
 
 static bool device_ok(const struct mdl_vu_device *dev, const struct mdl_vu_ops *ops)
 {
-	if (!ops->region_read || !ops->region_write || !ops->dma_map || !ops->dma_unmap || !ops->reset)
+	if (!ops->region_read || !ops->region_write || !ops->dma_map || !ops->dma_unmap ||
+	    !ops->reset)
 		return false;
 	for (size_t i = 0; i < MDL_VU_REGIONS; i++) {
 		if (!region_ok(&dev->region[i]))
@@ -268,15 +270,16 @@ static bool device_ok(const struct mdl_vu_device *dev, const struct mdl_vu_ops *
 	for (size_t i = 0; i < dev->num_ioeventfds; i++) {
 		const struct mdl_vu_ioeventfd *io = &dev->ioeventfds[i];
 
-		if (io->fd < 0 || io->region >= MDL_VU_REGIONS || io->bytes > 8 || (io->bytes && !mdl_is_pow2(io->bytes)) ||
+		if (io->fd < 0 || io->region >= MDL_VU_REGIONS || io->bytes > 8 ||
+		    (io->bytes && !mdl_is_pow2(io->bytes)) ||
 		    !mdl_range_ok(io->offset, io->bytes, dev->region[io->region].bytes))
 			return false;
 	}
 	return true;
 }
 
-int mdl_vu_server_create(int listen_fd, const struct mdl_vu_device *dev, const struct mdl_vu_ops *ops, void *ctx,
-			 struct mdl_vu_server **ret_server)
+int mdl_vu_server_create(int listen_fd, const struct mdl_vu_device *dev,
+			 const struct mdl_vu_ops *ops, void *ctx, struct mdl_vu_server **ret_server)
 {
 	struct mdl_vu_server *s = calloc(1, sizeof(*s));
 	int ret = -ENOMEM;

@@ -5,7 +5,10 @@
  * blocks on the peer: what cannot be written now is buffered up to a limit, a peer that never reads is disconnected.
  *
  * One client at a time. When it goes away (or breaks the protocol), its DMA mappings are reported unmapped, its interrupts are
- * dropped, `disconnected` is called, and the server listens for the next one.
+ * dropped, `disconnected` is called, and the server listens for the next one. A second client that comes meanwhile is turned away
+ * at once. One that does not negotiate, or takes nothing of what waits for it, for 10 s is disconnected.
+ *
+ * Callbacks may call everything here but mdl_vu_server_process() and mdl_vu_server_destroy(); a disconnect waits until they return.
  */
 #ifndef MDL_VFIO_USER_SERVER_H
 #define MDL_VFIO_USER_SERVER_H
@@ -69,7 +72,8 @@ struct mdl_vu_ops {
 	void (*dma_unmap)(void *ctx, uint64_t iova, uint64_t bytes);
 	/*
 	 * The eventfd behind one interrupt vector changed: -1: none, disabled or masked. Lent until the next call for that
-	 * vector: dup to keep. Optional: mdl_vu_irq_raise() works without it.
+	 * vector: dup to keep. Optional: mdl_vu_irq_raise() works without it. INTx masks itself at every raise; that is not told
+	 * here, so INTx goes through mdl_vu_irq_raise() always.
 	 */
 	void (*irq_changed)(void *ctx, uint32_t index, uint32_t vector, int fd);
 	void (*reset)(void *ctx);		/* DEVICE_RESET */

@@ -12,7 +12,8 @@
 #include "vfio-user/internal.h"
 
 /* A number of the object: absent leaves *value; larger than the largest allowed counts as that. */
-static int get_number(const json_t *obj, const char *key, uint32_t min, uint32_t max, uint32_t *value)
+static int get_number(const json_t *obj, const char *key, uint32_t min, uint32_t max,
+		      uint32_t *value)
 {
 	const json_t *v = json_object_get(obj, key);
 	json_int_t n;
@@ -67,12 +68,14 @@ int mdl_vu_caps_parse(const char *json, size_t len, struct mdl_vu_caps *ret_caps
 
 char *mdl_vu_caps_json(uint32_t max_fds, uint32_t max_dma_maps)
 {
-	json_t *root = json_pack("{s:{s:i, s:i, s:i}}", "capabilities", "max_msg_fds", (int)max_fds,
-				 "max_data_xfer_size", (int)MDL_VU_MAX_XFER, "pgsizes", (int)MDL_VU_PAGE);
+	json_t *root =
+		json_pack("{s:{s:i, s:i, s:i}}", "capabilities", "max_msg_fds", (int)max_fds,
+			  "max_data_xfer_size", (int)MDL_VU_MAX_XFER, "pgsizes", (int)MDL_VU_PAGE);
 	char *text = NULL;
 
-	if (root && (!max_dma_maps || !json_object_set_new(json_object_get(root, "capabilities"), "max_dma_maps",
-							    json_integer(max_dma_maps))))
+	if (root &&
+	    (!max_dma_maps || !json_object_set_new(json_object_get(root, "capabilities"),
+						   "max_dma_maps", json_integer(max_dma_maps))))
 		text = json_dumps(root, JSON_COMPACT);
 	json_decref(root);
 	return text;

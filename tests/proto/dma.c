@@ -305,7 +305,7 @@ static void wrong_replies(void)
 		switch (i) {
 		case 0: id++; break;
 		case 1: id--; flags = MDL_VU_ERROR; len = 0; break;
-		case 2: command = MDL_VU_DMA_WRITE; len = 16; break;
+		case 2: command = MDL_VU_DMA_WRITE; break;	/* of the right size for the other */
 		case 3: len = 23; break;
 		case 4: len = 25; break;
 		case 5: len = 0; break;

@@ -269,6 +269,7 @@ static void leaves_unread(void)
 		rig_send(&r, MDL_VU_REGION_READ, 0, &big, sizeof(big), NULL, 0);
 	rig_pump(&r);
 	CHECK(r.s->conn.out_bytes > MDL_VU_OUT_MARK);
+	CHECK(r.s->conn.out_bytes <= MDL_VU_OUT_MARK + MDL_VU_MAX_XFER + 64);	/* also when all of it came at once */
 	mdl_close_fd(&r.fd);
 	rig_pump(&r);
 	CHECK(!mdl_vu_server_connected(r.s));
