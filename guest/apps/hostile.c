@@ -164,6 +164,7 @@ int main(int argc, char **argv)
 			     .patience_ns = (int64_t)MDL_NS_PER_S };
 	struct hostile h = { 0 };
 	uint32_t attacks = 0;
+	uint64_t start;
 	int r;
 
 	if (parse(argc, argv, &o) < 0) {
@@ -181,10 +182,12 @@ int main(int argc, char **argv)
 		for (const struct hostile_attack *a = hostile_attacks; r == 0 && a->name; a++) {
 			if (o.only && strcmp(o.only, a->name))
 				continue;
-			printf("mdl-hostile: %s\n", a->name);
-			fflush(stdout);
+			start = mdl_gpu_now_ns(h.gpu);
 			r = attack(&h, a);
 			attacks++;
+			printf("mdl-hostile: %s (%llu ms)\n", a->name,
+			       (unsigned long long)((mdl_gpu_now_ns(h.gpu) - start) / 1000000));
+			fflush(stdout);
 		}
 	}
 	mdl_gpu_close(h.gpu);

@@ -102,7 +102,7 @@ static struct mdl_hw_packet wild_packet(struct hostile *h)
 
 static void packets(struct hostile *h)
 {
-	for (int round = 0; round < 25; round++) {
+	for (int round = 0; round < 8; round++) {
 		int n = 1 + (int)(hostile_random(h) % 30);
 
 		for (int i = 0; i < n; i++) {
@@ -135,7 +135,7 @@ static void waiting(struct hostile *h)
 
 static void rings(struct hostile *h)
 {
-	for (int round = 0; round < 15; round++) {
+	for (int round = 0; round < 5; round++) {
 		struct mdl_hw_user_page *user = h->chan->user;
 		uint64_t r = hostile_random(h);
 
@@ -210,7 +210,7 @@ static void page_tables(struct hostile *h)
 {
 	uint64_t *entry = mdl_buf_ptr(h->buf), tables = 64;
 
-	for (int round = 0; round < 12; round++) {
+	for (int round = 0; round < 6; round++) {
 		uint64_t root =
 			mdl_buf_vram_offset(h->buf) + hostile_random(h) % tables * MDL_PAGE_BYTES;
 
@@ -347,12 +347,13 @@ static void stray_pointers(struct hostile *h)
 					  0xffffffffff600000,
 					  0xffff888000000000 };
 
-	for (size_t i = 0; i < MDL_ARRAY_SIZE(usual); i++)
-		launch(h, i & 1 ? "peek" : "poke", usual[i], hostile_random(h),
+	for (int i = 0; i < 5; i++) {
+		uint64_t va = i & 1 ? usual[hostile_random(h) % MDL_ARRAY_SIZE(usual)]
+				    : hostile_address(h);
+
+		launch(h, hostile_random(h) & 1 ? "peek" : "poke", va, hostile_random(h),
 		       h->patience_ns * 10);
-	for (int i = 0; i < 4; i++)
-		launch(h, i & 1 ? "peek" : "poke", hostile_address(h), hostile_random(h),
-		       h->patience_ns * 10);
+	}
 }
 
 static void crashing_kernels(struct hostile *h)

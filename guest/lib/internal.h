@@ -13,9 +13,10 @@
 
 /*
  * The device answers PENDING to RESET and ENABLE while medleyd finds an executor or ends one:
- * milliseconds, seconds on a machine that emulates. Past this it is taken for dead.
+ * milliseconds from its pool; a loaded machine takes seconds to start a new one, and a reset waits
+ * for all that were asked for. Past this the device is taken for dead.
  */
-#define MDL_READY_LIMIT_NS (10 * MDL_NS_PER_S)
+#define MDL_READY_LIMIT_NS (60 * MDL_NS_PER_S)
 
 #define MDL_BUF_BYTES_MAX   (1ull << 40)
 #define MDL_FAULT_RING_LOG2 7 /* 128 faults: one page */
