@@ -124,6 +124,44 @@ static int cpu_compile_fd(struct mdl_backend *b)
 	return b->ready_fd;
 }
 
+struct thread_call {
+	pthread_barrier_t all;
+	void (*fn)(void);
+};
+
+static void CL_CALLBACK call_on_thread(void *arg)
+{
+	struct thread_call *call = *(struct thread_call **)arg;
+
+	call->fn();
+	/* No thread takes a second call before each has one. */
+	pthread_barrier_wait(&call->all);
+}
+
+static int cpu_on_threads(struct mdl_backend *b, void (*fn)(void))
+{
+	struct thread_call call = { .fn = fn }, *arg = &call;
+	cl_command_queue queue;
+	cl_uint threads = 0;
+	cl_int status;
+
+	/* PoCL has as many workers as it reports compute units. */
+	clGetDeviceInfo(b->cl.device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(threads), &threads, NULL);
+	queue = clCreateCommandQueue(b->cl.context, b->cl.device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, &status);
+	if (status != CL_SUCCESS || !threads)
+		return -ENODEV;
+	pthread_barrier_init(&call.all, NULL, threads);
+	for (cl_uint i = 0; i < threads && status == CL_SUCCESS; i++)
+		status = clEnqueueNativeKernel(queue, call_on_thread, &arg, sizeof(arg), 0, NULL, NULL, 0, NULL, NULL);
+	/* Half of them enqueued would wait for ever: the process is of no use then, the caller ends it. */
+	if (status != CL_SUCCESS)
+		return -ENOTSUP;
+	clFinish(queue);
+	pthread_barrier_destroy(&call.all);
+	clReleaseCommandQueue(queue);
+	return 0;
+}
+
 const struct mdl_backend_ops mdl_backend_cpu = {
 	.name = "cpu",
 	.create = cpu_create,
@@ -134,6 +172,7 @@ const struct mdl_backend_ops mdl_backend_cpu = {
 	.compile_fd = cpu_compile_fd,
 	.compile_poll = cpu_compile_poll,
 	.launch = cpu_launch,
+	.on_threads = cpu_on_threads,
 	.copy = mdl_memory_copy,
 	.fill = mdl_memory_fill,
 	.copy_2d = mdl_memory_copy_2d,

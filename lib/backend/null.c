@@ -99,6 +99,11 @@ static int null_launch(struct mdl_backend *b, const struct mdl_launch *l)
 	return 0;
 }
 
+static int null_on_threads(struct mdl_backend *b, void (*fn)(void))
+{
+	return 0;
+}
+
 struct mdl_null_counts mdl_null_counts(const struct mdl_backend *b)
 {
 	return b->counts;
@@ -114,6 +119,7 @@ const struct mdl_backend_ops mdl_backend_null = {
 	.compile_fd = null_compile_fd,
 	.compile_poll = null_compile_poll,
 	.launch = null_launch,
+	.on_threads = null_on_threads,
 	.copy = mdl_memory_copy,
 	.fill = mdl_memory_fill,
 	.copy_2d = mdl_memory_copy_2d,

@@ -74,15 +74,14 @@ static void handler(int sig, siginfo_t *info, void *context)
 	mdl_fault_raise(MDL_ERR_PAGE_FAULT, (uint64_t)(uintptr_t)info->si_addr, access, (uint32_t)sig);
 }
 
-int mdl_fault_thread_stack(void)
+void mdl_fault_thread_stack(void)
 {
 	stack_t stack = { .ss_size = STACK_BYTES };
 
 	/* Never freed: threads live as long as the process. */
 	stack.ss_sp = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (stack.ss_sp == MAP_FAILED || sigaltstack(&stack, NULL) < 0)
-		return -errno;
-	return 0;
+	if (stack.ss_sp != MAP_FAILED)
+		sigaltstack(&stack, NULL);
 }
 
 int mdl_fault_install(int control_link)
@@ -95,7 +94,8 @@ int mdl_fault_install(int control_link)
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(signals); i++)
 		if (sigaction(signals[i], &sa, NULL) < 0)
 			return -errno;
-	return mdl_fault_thread_stack();
+	mdl_fault_thread_stack();
+	return 0;
 }
 
 void mdl_fault_set_context(uint16_t ctx)

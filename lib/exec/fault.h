@@ -13,8 +13,8 @@
 /* Installs the handlers, with an alternate stack for the calling thread. 0 or -errno. */
 int mdl_fault_install(int control_link);
 
-/* Gives the calling thread an alternate stack, so that an overflow of its own stack is reported too. 0 or -errno. */
-int mdl_fault_thread_stack(void);
+/* Gives the calling thread an alternate stack, so that an overflow of its own is reported, too. Without one it kills unreported. */
+void mdl_fault_thread_stack(void);
 
 /* Which context this is, for reports. */
 void mdl_fault_set_context(uint16_t ctx);

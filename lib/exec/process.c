@@ -211,6 +211,8 @@ static int start_engines(struct process *p)
 	err = mdl_frontend_create(&config, &p->frontend);
 	if (!err)
 		err = mdl_fault_install(MDL_FD_EXEC_CONTROL);
+	if (!err)
+		err = config.ops->on_threads(p->backend, mdl_fault_thread_stack);
 	return err ? fail("cannot start the front end", err) : 0;
 }
 
