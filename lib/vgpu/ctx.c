@@ -5,14 +5,17 @@
  * say what can follow what:
  *
  *   OFF --ENABLE--> OPENING --opened--> READY --DISABLE, RESET--> OFF
- *                    |   \                |  \
- *                    |    error, lost     |   map failed --> DYING --lost--> FAULTED
- *                    |     \              |                     \
- *                    |      `-> FAULTED <-' fault, lost          DISABLE, RESET
- *                    |            | RESET                          |
- *                    |            v                                v
- *                    |           OFF <------opened, lost------ CANCELLED
- *                    `---DISABLE, RESET------------------------^
+ *                   ^  |  \               |  \
+ *            ENABLE |  |   error, lost    |   map failed --> DYING --lost--> FAULTED
+ *                   |  |    \             |                    |
+ *                   |  |     `-> FAULTED <' fault, lost        | DISABLE, RESET
+ *    DISABLE, RESET |  |            | RESET                    v
+ *                   |  v            v                        ENDING --lost--> OFF
+ *                CANCELLED -------> OFF
+ *                     opened (closed at once), error, lost
+ *
+ * An executor that was asked for may take long to come, so nobody waits for one that is not wanted
+ * any more: CANCELLED is OFF to the guest, and another ENABLE makes the old request its own.
  *
  * The host never gets a ctx_close for an executor that it has not delivered or that it has reported
  * lost, and exactly one for any other. So no event of an old executor can be taken for one of a new
@@ -30,16 +33,18 @@
 static const uint32_t allowed[MDL_CTX_STATES] = {
 	[MDL_CTX_OFF] = TO(OPENING) | TO(FAULTED),
 	[MDL_CTX_OPENING] = TO(READY) | TO(CANCELLED) | TO(FAULTED),
-	[MDL_CTX_CANCELLED] = TO(OFF),
+	[MDL_CTX_CANCELLED] = TO(OFF) | TO(OPENING),
 	[MDL_CTX_READY] = TO(OFF) | TO(DYING) | TO(FAULTED),
-	[MDL_CTX_DYING] = TO(CANCELLED) | TO(FAULTED),
+	[MDL_CTX_DYING] = TO(ENDING) | TO(FAULTED),
+	[MDL_CTX_ENDING] = TO(OFF),
 	[MDL_CTX_FAULTED] = TO(OFF),
 };
 
 static const uint8_t status_of[MDL_CTX_STATES] = {
-	[MDL_CTX_OFF] = MDL_STATUS_OFF,		  [MDL_CTX_OPENING] = MDL_STATUS_PENDING,
-	[MDL_CTX_CANCELLED] = MDL_STATUS_PENDING, [MDL_CTX_READY] = MDL_STATUS_READY,
-	[MDL_CTX_DYING] = MDL_STATUS_PENDING,	  [MDL_CTX_FAULTED] = MDL_STATUS_FAULTED,
+	[MDL_CTX_OFF] = MDL_STATUS_OFF,		[MDL_CTX_OPENING] = MDL_STATUS_PENDING,
+	[MDL_CTX_CANCELLED] = MDL_STATUS_OFF,	[MDL_CTX_READY] = MDL_STATUS_READY,
+	[MDL_CTX_DYING] = MDL_STATUS_PENDING,	[MDL_CTX_ENDING] = MDL_STATUS_PENDING,
+	[MDL_CTX_FAULTED] = MDL_STATUS_FAULTED,
 };
 
 /* Leaving READY is forgetting what was mapped: whoever ends the executor ends its mappings. */
@@ -86,9 +91,13 @@ static void enable(struct mdl_vgpu *v, uint32_t ctx)
 {
 	struct mdl_ctx *c = &v->ctx[ctx];
 
-	if (c->state != MDL_CTX_OFF)
+	if (c->state != MDL_CTX_OFF && c->state != MDL_CTX_CANCELLED)
 		return;
 	clear_error(c);
+	if (c->state == MDL_CTX_CANCELLED) {
+		set_state(c, MDL_CTX_OPENING);
+		return;
+	}
 	if (v->ops->ctx_open(v->h, ctx) < 0) {
 		struct mdl_ipc_fault f = ctx_error(ctx, MDL_ERR_NO_RESOURCES, 0);
 
@@ -109,8 +118,10 @@ static void disable(struct mdl_vgpu *v, uint32_t ctx)
 		set_state(c, MDL_CTX_OFF);
 		break;
 	case MDL_CTX_OPENING:
-	case MDL_CTX_DYING:
 		set_state(c, MDL_CTX_CANCELLED);
+		break;
+	case MDL_CTX_DYING:
+		set_state(c, MDL_CTX_ENDING);
 		break;
 	default:
 		return;
@@ -232,7 +243,6 @@ void mdl_vgpu_ctx_opened(struct mdl_vgpu *v, uint32_t ctx, int error)
 		if (!error)
 			v->ops->ctx_close(v->h, ctx);
 		set_state(c, MDL_CTX_OFF);
-		v->ops->irq(v->h, 0);
 	} else if (error) {
 		struct mdl_ipc_fault f = ctx_error(ctx, MDL_ERR_NO_RESOURCES, 0);
 
@@ -270,9 +280,12 @@ void mdl_vgpu_ctx_lost(struct mdl_vgpu *v, uint32_t ctx, uint32_t error)
 
 	if (!c || c->state == MDL_CTX_OFF || c->state == MDL_CTX_FAULTED)
 		return;
-	if (c->state == MDL_CTX_CANCELLED) {
+	if (c->state == MDL_CTX_CANCELLED || c->state == MDL_CTX_ENDING) {
+		bool pending = status_of[c->state] == MDL_STATUS_PENDING;
+
 		set_state(c, MDL_CTX_OFF);
-		v->ops->irq(v->h, 0);
+		if (pending)
+			v->ops->irq(v->h, 0);
 		return;
 	}
 	reported = c->state == MDL_CTX_DYING && c->error != MDL_ERR_NONE;

@@ -59,9 +59,10 @@ struct mdl_runs { /* sorted by va, no overlaps, neighbours coalesced */
 enum mdl_ctx_state {
 	MDL_CTX_OFF,
 	MDL_CTX_OPENING, /* the host was asked for an executor */
-	MDL_CTX_CANCELLED, /* not wanted any more; waiting for ctx_opened or ctx_lost to come */
+	MDL_CTX_CANCELLED, /* OFF to the guest; the executor asked for is still to come */
 	MDL_CTX_READY,
 	MDL_CTX_DYING, /* ctx_map failed: the executor is being killed; waiting for ctx_lost */
+	MDL_CTX_ENDING, /* DYING, and the guest wants it OFF */
 	MDL_CTX_FAULTED, /* no executor; sticky until RESET */
 	MDL_CTX_STATES
 };
@@ -122,7 +123,7 @@ struct mdl_vgpu {
 
 /* vgpu.c: everything of BAR0 back to power-on; the PCI configuration stays. */
 void mdl_func_reset(struct mdl_vgpu *v);
-/* MDL_STATUS_*: PENDING while a reset still waits for executors to answer. */
+/* MDL_STATUS_*: PENDING while a reset still waits for executors to be gone. */
 uint32_t mdl_func_status(const struct mdl_vgpu *v);
 
 /* pci.c */

@@ -2,8 +2,8 @@
 /*
  * The vGPU object: creation, function-level reset, statistics.
  *
- * A reset ends all executors. One that the host has not delivered yet cannot be ended: its context
- * waits CANCELLED until the host answers, and FUNC_STATUS says PENDING so long.
+ * A reset ends all executors. One that the host is still killing cannot be waited for here: its
+ * context is ENDING until the host says that it is gone, and FUNC_STATUS says PENDING so long.
  *
  * Owned by the caller's thread.
  */
@@ -83,7 +83,7 @@ void mdl_func_reset(struct mdl_vgpu *v)
 uint32_t mdl_func_status(const struct mdl_vgpu *v)
 {
 	for (uint32_t i = 0; i < v->config.contexts; i++)
-		if (v->ctx[i].state == MDL_CTX_CANCELLED)
+		if (v->ctx[i].state == MDL_CTX_ENDING)
 			return MDL_STATUS_PENDING;
 	return MDL_STATUS_READY;
 }

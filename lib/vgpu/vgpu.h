@@ -36,8 +36,9 @@ struct mdl_vgpu_host {
 	uint64_t (*msix_pending)(void *h, uint32_t word);
 	/*
 	 * Ask for an executor. On success exactly one mdl_vgpu_ctx_opened() (or
-	 * mdl_vgpu_ctx_lost()) must follow, within bounded time and never from inside the call: a
-	 * guest that has changed its mind sees PENDING until then.
+	 * mdl_vgpu_ctx_lost()) must follow, never from inside the call. A guest that changes its
+	 * mind does not wait for it; the vgpu closes what comes, or uses it for the next ENABLE.
+	 * Until the answer there is no second ctx_open and no ctx_close for the context.
 	 */
 	int (*ctx_open)(void *h, uint32_t ctx);
 	/*

@@ -294,20 +294,24 @@ static void executor_lost(void)
 	mock_fini(&m);
 }
 
-/* The guest takes ENABLE back before the executor comes. */
+/* The guest takes ENABLE back before the executor comes: OFF at once, whatever comes later. */
 static void disable_while_opening(void)
 {
 	struct mock m;
 
 	mock_init(&m);
 	for (int way = 0; way < 4; way++) {
-		uint32_t closes = m.closes;
+		uint32_t closes = m.closes, irqs = m.irqs[0];
 
 		ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
 		ctx_ctrl(&m, 0, way & 1 ? MDL_CTRL_RESET : MDL_CTRL_DISABLE);
-		ctx_ctrl(&m, 0, MDL_CTRL_ENABLE); /* too early: ignored */
-		CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
-		CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_PENDING);
+		CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_OFF);
+		CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_READY);
+		enable_chan(&m, 0, 0);
+		CHECK_EQ(chan_error(&m, 0), MDL_ERR_CONTEXT_LOST);
+		chan_ctrl(&m, 0, MDL_CTRL_RESET);
+		m.notes = 0;
+		m.irqs[0] = irqs;
 		m.ctx[0].opening = false;
 		if (way < 2) {
 			m.ctx[0].alive = true;
@@ -321,10 +325,36 @@ static void disable_while_opening(void)
 			CHECK_EQ(m.closes, closes);
 		}
 		CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_OFF);
-		CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_READY);
 		CHECK_EQ(m.notes, 0);
+		CHECK_EQ(m.irqs[0], irqs);
 	}
 	mock_open_ctx(&m, 0);
+	mock_fini(&m);
+}
+
+/* ENABLE, DISABLE, ENABLE: one executor is asked for, and it is the second ENABLE's. */
+static void enable_again_while_opening(void)
+{
+	struct mock m;
+
+	mock_init(&m);
+	ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
+	ctx_ctrl(&m, 0, MDL_CTRL_DISABLE);
+	ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
+	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
+	CHECK_EQ(m.opens, 1);
+	mdl_vgpu_reset(m.v);
+	ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
+	CHECK_EQ(m.opens, 1);
+	mock_settle(&m);
+	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_READY);
+	CHECK_EQ(m.closes, 0);
+	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE);
+	ctx_ctrl(&m, 1, MDL_CTRL_DISABLE);
+	ctx_ctrl(&m, 1, MDL_CTRL_ENABLE);
+	m.ctx[1].opening = false;
+	mdl_vgpu_ctx_opened(m.v, 1, -ENOMEM);
+	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_FAULTED);
 	mock_fini(&m);
 }
 
@@ -345,8 +375,9 @@ static void reset_while_pending(void)
 	for (uint32_t i = 0; i < MOCK_CHANS; i++)
 		CHECK_EQ(chan_status(&m, i), MDL_STATUS_OFF);
 	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_OFF);
-	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_PENDING);
+	CHECK_EQ(ctx_status(&m, 1), MDL_STATUS_OFF);
 	CHECK_EQ(ctx_status(&m, 2), MDL_STATUS_PENDING);
+	ctx_ctrl(&m, 2, MDL_CTRL_ENABLE); /* too early: ignored */
 	CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_PENDING);
 	mdl_vgpu_reset(m.v); /* again, from the VMM */
 	mock_open_ctx(&m, 0); /* the others need not wait */
@@ -516,6 +547,7 @@ static const struct check_case cases[] = {
 	{ "context fault", context_fault },
 	{ "executor lost", executor_lost },
 	{ "DISABLE while opening", disable_while_opening },
+	{ "ENABLE again while opening", enable_again_while_opening },
 	{ "reset while pending", reset_while_pending },
 	{ "fault of a dying context", fault_of_a_dying_context },
 	{ "chan_close refused", close_refused },
