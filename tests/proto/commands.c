@@ -210,7 +210,7 @@ static void version_twice(void)
 static void version_bad(void)
 {
 	static const struct { const char *json; size_t len; uint16_t major; } bad[] = {
-		{ "{}", 3, 1 }, { "{}", 2, 0 }, { "", 1, 0 }, { "[]", 3, 0 }, { "{\"capabilities\":3}", 19, 0 },
+		{ "{}", 3, 1 }, { "{}", 2, 0 }, { "{} ", 3, 0 }, { "", 1, 0 }, { "[]", 3, 0 }, { "{\"capabilities\":3}", 19, 0 },
 		{ "{\"capabilities\":{\"max_msg_fds\":-1}}", 36, 0 },
 		{ "{\"capabilities\":{\"max_msg_fds\":\"x\"}}", 37, 0 },
 		{ "{\"capabilities\":{\"max_data_xfer_size\":0}}", 42, 0 },

@@ -340,6 +340,13 @@ static void second_client(void)
 	rig_hello(&r);
 	CHECK_EQ(r.connected, 2);
 	CHECK_EQ(r.disconnected, 1);
+	/* It left with more unread than one round handles: the next one waits instead of being turned away. */
+	for (int i = 0; i < 2 * MDL_VU_BUDGET; i++)
+		rig_send(&r, MDL_VU_RESET, MDL_VU_NO_REPLY, NULL, 0, NULL, 0);
+	mdl_close_fd(&r.fd);
+	rig_hello(&r);
+	CHECK_EQ(r.resets, 2 * MDL_VU_BUDGET);
+	CHECK_EQ(r.connected, 3);
 	rig_stop(&r);
 }
 
