@@ -229,6 +229,9 @@ def case_turns():
         busy(api, *names)
         parts = turns(api, 1, *names)
         check(all(abs(s - 1 / 3) < 0.06 for s in parts), f"parts {parts}")
+        for n in names:     # they are asked, and as a rule obey in time
+            v = api.show(n)
+            check(v["asked"] > 50 and v["preemptions"] < 0.8 * v["asked"], f"asked {v['asked']} stopped {v['preemptions']}")
         shares = gpu_times(api, 1, *names)
         check(all(0.05 < s < 0.4 for s in shares) and sum(shares) <= 1.02, f"shares {shares}")
         live = [api.show(n)["share"] for n in names]
@@ -257,6 +260,13 @@ def case_hog():
         parts = turns(api, 1.5, "h.hog", "o.obey")
         check(all(abs(s - 0.5) < 0.1 for s in parts), f"parts {parts}")
         hog = api.show("h.hog")
+        # Stopped indeed, and not only on paper.
+        pid = max(d.executors(), key=cpu_ns)
+        seen = []
+        for _ in range(300):
+            seen.append(state_of(pid))
+            time.sleep(0.002)
+        check(0.25 < seen.count("T") / len(seen) < 0.75, f"stopped half of the time: {seen.count('T')} of {len(seen)}")
         check(hog["preemptions"] > 100, f"{hog['preemptions']} preemptions")
         check(api.show("o.obey")["waited_max_ns"] < 500e6, "the other one's longest wait")
         kinds = [i["kind"] for i in json.loads(d.cli("trace", "--json"))["intervals"] if i["name"] == "h.hog"]
@@ -287,6 +297,9 @@ def case_idle_is_lent():
         busy(api, "h.obey", "l.light")
         shares = gpu_times(api, 2, "h.obey", "l.light", "i.idle")
         check(shares[0] > 0.6 and 0 < shares[1] < 0.15 and shares[2] == 0, f"shares {shares}")
+        # What it does not need of its turn is lent at once: it works 200 us in 5 ms, and a turn is 2 ms.
+        parts = turns(api, 1, "h.obey", "l.light")
+        check(parts[1] < 0.25, f"parts {parts}")
         light = api.show("l.light")
         check(light["commands"] > 100, f"{light['commands']} rounds of light work")
         # Longest wait that it saw itself: at most a quantum, a grace period, and what a busy machine adds.
