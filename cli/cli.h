@@ -21,7 +21,10 @@ struct client;
 /* Fails (one line, exit) when there is no medleyd, or no right to talk to it. */
 struct client *client_connect(const char *runtime_dir);
 void client_close(struct client *c);
-/* The result; fails with the error's message if there is one. Takes over params. The caller owns the result. */
+/*
+ * The result; fails with the error's message if there is one. Takes over params. The caller owns
+ * the result.
+ */
 json_t *client_call(struct client *c, const char *method, json_t *params);
 /* Sends without waiting. */
 void client_send(struct client *c, const char *method, json_t *params);

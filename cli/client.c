@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The connection to medleyd: one line of JSON out, one line in. What medleyd sends is checked for form, not for meaning. */
+/*
+ * The connection to medleyd: one line of JSON out, one line in. What medleyd sends is checked for
+ * form, not for meaning.
+ */
 #include "cli.h"
 
 #include <errno.h>
@@ -36,7 +39,8 @@ struct client *client_connect(const char *runtime_dir)
 			fail("no medleyd runs on %s: start it with 'medleyd --runtime-dir %s' or 'systemctl start medleyd'",
 			     runtime_dir, runtime_dir);
 		if (errno == EACCES || errno == EPERM)
-			fail("no permission for %s: run as the user that runs medleyd", sa.sun_path);
+			fail("no permission for %s: run as the user that runs medleyd",
+			     sa.sun_path);
 		fail("%s: %s", sa.sun_path, strerror(errno));
 	}
 	c->in = fdopen(c->fd, "r");
@@ -62,12 +66,13 @@ void client_send(struct client *c, const char *method, json_t *params)
 	if (!text)
 		fail("cannot send this: not UTF-8, or out of memory");
 	bytes = strlen(text);
-	text[bytes++] = '\n';	/* in place of the terminator */
+	text[bytes++] = '\n'; /* in place of the terminator */
 	while (done < bytes) {
 		ssize_t n = send(c->fd, text + done, bytes - done, MSG_NOSIGNAL);
 
 		if (n < 0 && errno != EINTR)
-			fail("medleyd: %s", errno == EPIPE ? "closed the connection" : strerror(errno));
+			fail("medleyd: %s",
+			     errno == EPIPE ? "closed the connection" : strerror(errno));
 		done += n > 0 ? (size_t)n : 0;
 	}
 	free(text);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medley: makes, shows and removes vGPUs, and shows who uses the GPU, by asking medleyd. The table below lists the commands; each has
- * its own options beside the common ones, which may stand before or after it.
+ * medley: makes, shows and removes vGPUs, and shows who uses the GPU, by asking medleyd. The table
+ * below lists the commands; each has its own options beside the common ones, which may stand before
+ * or after it.
  */
 #include "cli.h"
 
@@ -18,7 +19,7 @@ struct args {
 	bool json, once;
 	const char *type, *name, *uuid, *pgpu;
 	double interval;
-	const char *vgpu;	/* the command's own argument */
+	const char *vgpu; /* the command's own argument */
 };
 
 void fail(const char *fmt, ...)
@@ -91,7 +92,8 @@ static void run_create(struct client *c, const struct args *a)
 
 	if (!a->type)
 		fail("create needs --type; 'medley types' lists them");
-	p = json_pack("{s:s, s:s*, s:s*, s:s*}", "type", a->type, "name", a->name, "uuid", a->uuid, "pgpu", a->pgpu);
+	p = json_pack("{s:s, s:s*, s:s*, s:s*}", "type", a->type, "name", a->name, "uuid", a->uuid,
+		      "pgpu", a->pgpu);
 	if (!p)
 		fail("arguments must be UTF-8");
 	finish(client_call(c, "create", p), a, print_created);
@@ -152,15 +154,18 @@ static void print_trace(const json_t *trace)
 	size_t k;
 
 	printf("%14s %12s  %-9s %s\n", "START MS", "MS", "KIND", "VGPU");
-	json_array_foreach(json_object_get(trace, "intervals"), k, i) {
+	json_array_foreach(json_object_get(trace, "intervals"), k, i)
+	{
 		uint64_t start = int_of(i, "start_ns");
 
 		first = first ? first : start;
 		printf("%14.3f %12.3f  %-9s %s\n", ((double)start - (double)first) / 1e6,
-		       (double)(int_of(i, "end_ns") - start) / 1e6, text_of(i, "kind"), text_of(i, "name"));
+		       (double)(int_of(i, "end_ns") - start) / 1e6, text_of(i, "kind"),
+		       text_of(i, "name"));
 	}
 	if (int_of(trace, "dropped"))
-		printf("%llu older intervals were dropped\n", (unsigned long long)int_of(trace, "dropped"));
+		printf("%llu older intervals were dropped\n",
+		       (unsigned long long)int_of(trace, "dropped"));
 }
 
 static void run_trace(struct client *c, const struct args *a)
@@ -178,8 +183,8 @@ static void run_events(struct client *c, const struct args *a)
 			json_dumpf(e, stdout, JSON_COMPACT);
 			putchar('\n');
 		} else {
-			printf("%.3f %s %s %s\n", (double)int_of(e, "time_ns") / 1e9, text_of(e, "name"), text_of(e, "event"),
-			       text_of(e, "state"));
+			printf("%.3f %s %s %s\n", (double)int_of(e, "time_ns") / 1e9,
+			       text_of(e, "name"), text_of(e, "event"), text_of(e, "state"));
 		}
 		json_decref(e);
 		if (fflush(stdout))
@@ -190,7 +195,7 @@ static void run_events(struct client *c, const struct args *a)
 static const struct command {
 	const char *name;
 	bool takes_vgpu;
-	const char *options;	/* its own, beside the common ones */
+	const char *options; /* its own, beside the common ones */
 	void (*run)(struct client *c, const struct args *a);
 } commands[] = {
 	{ "types", false, "", run_types },
@@ -240,16 +245,34 @@ static bool listed(const char *list, const char *word)
 
 int main(int argc, char **argv)
 {
-	enum { TYPE = 1, NAME, UUID, PGPU, ONCE, INTERVAL, JSON, RUNTIME_DIR, HELP, VERSION };
+	enum {
+		TYPE = 1,
+		NAME,
+		UUID,
+		PGPU,
+		ONCE,
+		INTERVAL,
+		JSON,
+		RUNTIME_DIR,
+		HELP,
+		VERSION
+	};
 	static const struct option options[] = {
-		{ "type", required_argument, NULL, TYPE }, { "name", required_argument, NULL, NAME },
-		{ "uuid", required_argument, NULL, UUID }, { "pgpu", required_argument, NULL, PGPU },
-		{ "once", no_argument, NULL, ONCE }, { "interval", required_argument, NULL, INTERVAL },
-		{ "json", no_argument, NULL, JSON }, { "runtime-dir", required_argument, NULL, RUNTIME_DIR },
-		{ "help", no_argument, NULL, HELP }, { "version", no_argument, NULL, VERSION }, { NULL },
+		{ "type", required_argument, NULL, TYPE },
+		{ "name", required_argument, NULL, NAME },
+		{ "uuid", required_argument, NULL, UUID },
+		{ "pgpu", required_argument, NULL, PGPU },
+		{ "once", no_argument, NULL, ONCE },
+		{ "interval", required_argument, NULL, INTERVAL },
+		{ "json", no_argument, NULL, JSON },
+		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ NULL },
 	};
 	struct args a = { .interval = 1 };
-	const char *own[sizeof(options) / sizeof(options[0])];	/* options that belong to certain commands */
+	const char *own[sizeof(options) /
+			sizeof(options[0])]; /* options that belong to certain commands */
 	const struct command *cmd;
 	size_t num_own = 0;
 	struct client *c;
@@ -258,21 +281,41 @@ int main(int argc, char **argv)
 
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		switch (opt) {
-		case TYPE: a.type = optarg; break;
-		case NAME: a.name = optarg; break;
-		case UUID: a.uuid = optarg; break;
-		case PGPU: a.pgpu = optarg; break;
-		case ONCE: a.once = true; break;
+		case TYPE:
+			a.type = optarg;
+			break;
+		case NAME:
+			a.name = optarg;
+			break;
+		case UUID:
+			a.uuid = optarg;
+			break;
+		case PGPU:
+			a.pgpu = optarg;
+			break;
+		case ONCE:
+			a.once = true;
+			break;
 		case INTERVAL:
 			a.interval = strtod(optarg, &end);
 			if (end == optarg || *end || !(a.interval >= 0.1 && a.interval <= 3600))
-				fail("--interval: '%s' is not a number of seconds from 0.1 to 3600", optarg);
+				fail("--interval: '%s' is not a number of seconds from 0.1 to 3600",
+				     optarg);
 			break;
-		case JSON: a.json = true; break;
-		case RUNTIME_DIR: a.runtime_dir = optarg; break;
-		case HELP: fputs(usage, stdout); return EXIT_SUCCESS;
-		case VERSION: puts("medley " MDL_VERSION); return EXIT_SUCCESS;
-		default: return EXIT_FAILURE;	/* getopt said why */
+		case JSON:
+			a.json = true;
+			break;
+		case RUNTIME_DIR:
+			a.runtime_dir = optarg;
+			break;
+		case HELP:
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case VERSION:
+			puts("medley " MDL_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			return EXIT_FAILURE; /* getopt said why */
 		}
 		if (opt < JSON && num_own < sizeof(own) / sizeof(own[0]))
 			own[num_own++] = options[index].name;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What people read: tables with columns as wide as their contents, details as aligned lines. Missing fields print as "-" or 0. */
+/*
+ * What people read: tables with columns as wide as their contents, details as aligned lines.
+ * Missing fields print as "-" or 0.
+ */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -7,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS_MAX	8
+#define COLUMNS_MAX 8
 
 const char *text_of(const json_t *obj, const char *key)
 {
@@ -64,7 +67,8 @@ static void print_cell(const struct column *col, const char *text, int width, bo
 	printf("%*s%s", col->right ? width : last ? 0 : -width, text, last ? "\n" : "  ");
 }
 
-static void print_table(const json_t *list, const struct column *col, size_t cols, const char *empty)
+static void print_table(const json_t *list, const struct column *col, size_t cols,
+			const char *empty)
 {
 	int width[COLUMNS_MAX];
 	char buf[128];
@@ -77,7 +81,8 @@ static void print_table(const json_t *list, const struct column *col, size_t col
 	}
 	for (size_t k = 0; k < cols; k++) {
 		width[k] = (int)strlen(col[k].title);
-		json_array_foreach((json_t *)list, i, row) {
+		json_array_foreach((json_t *)list, i, row)
+		{
 			int n = (int)strlen(col[k].cell(row, buf, sizeof(buf)));
 
 			width[k] = n > width[k] ? n : width[k];
@@ -85,18 +90,38 @@ static void print_table(const json_t *list, const struct column *col, size_t col
 	}
 	for (size_t k = 0; k < cols; k++)
 		print_cell(&col[k], col[k].title, width[k], k + 1 == cols);
-	json_array_foreach((json_t *)list, i, row)
-		for (size_t k = 0; k < cols; k++)
-			print_cell(&col[k], col[k].cell(row, buf, sizeof(buf)), width[k], k + 1 == cols);
+	json_array_foreach((json_t *)list, i, row) for (size_t k = 0; k < cols; k++)
+		print_cell(&col[k], col[k].cell(row, buf, sizeof(buf)), width[k], k + 1 == cols);
 }
 
-static const char *c_name(const json_t *r, char *b, size_t n) { return text_of(r, "name"); }
-static const char *c_uuid(const json_t *r, char *b, size_t n) { return text_of(r, "uuid"); }
-static const char *c_type(const json_t *r, char *b, size_t n) { return text_of(r, "type"); }
-static const char *c_state(const json_t *r, char *b, size_t n) { return text_of(r, "state"); }
-static const char *c_socket(const json_t *r, char *b, size_t n) { return text_of(r, "socket"); }
-static const char *c_pgpu(const json_t *r, char *b, size_t n) { return text_of(r, "pgpu"); }
-static const char *c_policy(const json_t *r, char *b, size_t n) { return text_of(r, "policy"); }
+static const char *c_name(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "name");
+}
+static const char *c_uuid(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "uuid");
+}
+static const char *c_type(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "type");
+}
+static const char *c_state(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "state");
+}
+static const char *c_socket(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "socket");
+}
+static const char *c_pgpu(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "pgpu");
+}
+static const char *c_policy(const json_t *r, char *b, size_t n)
+{
+	return text_of(r, "policy");
+}
 
 static const char *c_vram(const json_t *r, char *b, size_t n)
 {
@@ -109,11 +134,26 @@ static const char *number(const json_t *r, const char *key, char *b, size_t n)
 	return b;
 }
 
-static const char *c_channels(const json_t *r, char *b, size_t n) { return number(r, "channels", b, n); }
-static const char *c_contexts(const json_t *r, char *b, size_t n) { return number(r, "contexts", b, n); }
-static const char *c_available(const json_t *r, char *b, size_t n) { return number(r, "available", b, n); }
-static const char *c_units(const json_t *r, char *b, size_t n) { return number(r, "compute_units", b, n); }
-static const char *c_vgpus(const json_t *r, char *b, size_t n) { return number(r, "vgpus", b, n); }
+static const char *c_channels(const json_t *r, char *b, size_t n)
+{
+	return number(r, "channels", b, n);
+}
+static const char *c_contexts(const json_t *r, char *b, size_t n)
+{
+	return number(r, "contexts", b, n);
+}
+static const char *c_available(const json_t *r, char *b, size_t n)
+{
+	return number(r, "available", b, n);
+}
+static const char *c_units(const json_t *r, char *b, size_t n)
+{
+	return number(r, "compute_units", b, n);
+}
+static const char *c_vgpus(const json_t *r, char *b, size_t n)
+{
+	return number(r, "vgpus", b, n);
+}
 
 static const char *c_vram_used(const json_t *r, char *b, size_t n)
 {
@@ -126,24 +166,31 @@ static const char *c_vram_used(const json_t *r, char *b, size_t n)
 
 static const char *c_channels_used(const json_t *r, char *b, size_t n)
 {
-	snprintf(b, n, "%" PRIu64 " of %" PRIu64, int_of(r, "channels_used"), int_of(r, "channels"));
+	snprintf(b, n, "%" PRIu64 " of %" PRIu64, int_of(r, "channels_used"),
+		 int_of(r, "channels"));
 	return b;
 }
 
 void print_vgpus(const json_t *list)
 {
 	static const struct column col[] = {
-		{ "NAME", c_name }, { "UUID", c_uuid }, { "TYPE", c_type }, { "STATE", c_state }, { "SOCKET", c_socket },
+		{ "NAME", c_name },   { "UUID", c_uuid },     { "TYPE", c_type },
+		{ "STATE", c_state }, { "SOCKET", c_socket },
 	};
 
-	print_table(list, col, sizeof(col) / sizeof(col[0]), "no vGPUs; 'medley create --type share-256m' makes one");
+	print_table(list, col, sizeof(col) / sizeof(col[0]),
+		    "no vGPUs; 'medley create --type share-256m' makes one");
 }
 
 void print_types(const json_t *list)
 {
 	static const struct column col[] = {
-		{ "TYPE", c_name }, { "PGPU", c_pgpu }, { "VRAM", c_vram, true }, { "CHANNELS", c_channels, true },
-		{ "CONTEXTS", c_contexts, true }, { "AVAILABLE", c_available, true },
+		{ "TYPE", c_name },
+		{ "PGPU", c_pgpu },
+		{ "VRAM", c_vram, true },
+		{ "CHANNELS", c_channels, true },
+		{ "CONTEXTS", c_contexts, true },
+		{ "AVAILABLE", c_available, true },
 	};
 
 	print_table(list, col, sizeof(col) / sizeof(col[0]), "no types");
@@ -152,8 +199,12 @@ void print_types(const json_t *list)
 void print_pgpus(const json_t *list)
 {
 	static const struct column col[] = {
-		{ "PGPU", c_name }, { "VRAM", c_vram_used, true }, { "CHANNELS", c_channels_used, true },
-		{ "UNITS", c_units, true }, { "VGPUS", c_vgpus, true }, { "POLICY", c_policy },
+		{ "PGPU", c_name },
+		{ "VRAM", c_vram_used, true },
+		{ "CHANNELS", c_channels_used, true },
+		{ "UNITS", c_units, true },
+		{ "VGPUS", c_vgpus, true },
+		{ "POLICY", c_policy },
 	};
 
 	print_table(list, col, sizeof(col) / sizeof(col[0]), "no pGPUs");
@@ -174,8 +225,10 @@ static void line(const char *title, const char *fmt, ...)
 
 void print_vgpu(const json_t *v)
 {
-	static const char *const counters[] = { "commands", "kernels", "preemptions", "faults", "contexts", "contexts_opened",
-		"executors_lost", "device_restarts", "confinements" };
+	static const char *const counters[] = {
+		"commands",	   "kernels",	     "preemptions",	"faults",	"contexts",
+		"contexts_opened", "executors_lost", "device_restarts", "confinements",
+	};
 	char b[32];
 
 	line("uuid", "%s", text_of(v, "uuid"));
@@ -185,7 +238,8 @@ void print_vgpu(const json_t *v)
 	line("socket", "%s", text_of(v, "socket"));
 	line("vram", "%s", size_text(int_of(v, "vram_bytes"), b, sizeof(b)));
 	line("channels", "%" PRIu64, int_of(v, "channels"));
-	line("share", "%.1f %% of the last second", 100 * json_real_value(json_object_get(v, "share")));
+	line("share", "%.1f %% of the last second",
+	     100 * json_real_value(json_object_get(v, "share")));
 	line("GPU time", "%s", time_text(int_of(v, "gpu_time_ns"), b, sizeof(b)));
 	line("lease", "%s", text_of(v, "lease"));
 	line("longest wait", "%s", time_text(int_of(v, "waited_max_ns"), b, sizeof(b)));
@@ -197,5 +251,6 @@ void print_vgpu(const json_t *v)
 			*p = *p == '_' ? ' ' : *p;
 		line(title, "%" PRIu64, int_of(v, counters[i]));
 	}
-	line("processes", "device %" PRIu64 ", VMM %" PRIu64, int_of(v, "device_pid"), int_of(v, "vmm_pid"));
+	line("processes", "device %" PRIu64 ", VMM %" PRIu64, int_of(v, "device_pid"),
+	     int_of(v, "vmm_pid"));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medley top: who uses the GPU now, refreshed once a second. On a terminal it takes the screen (alternate buffer, ANSI sequences
- * that every terminal knows) and ends with q or Ctrl-C; into a pipe it prints one table, or one JSON line, a second.
+ * medley top: who uses the GPU now, refreshed once a second. On a terminal it takes the screen
+ * (alternate buffer, ANSI sequences that every terminal knows) and ends with q or Ctrl-C; into a
+ * pipe it prints one table, or one JSON line, a second.
  */
 #include "cli.h"
 
@@ -71,14 +72,16 @@ static void screen_size(struct screen *s)
 /* True: the user wants to leave. */
 static bool wait_or_leave(struct screen *s, int ms)
 {
-	struct pollfd p[2] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->on ? STDIN_FILENO : -1, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = s->signals, .events = POLLIN },
+			       { .fd = s->on ? STDIN_FILENO : -1, .events = POLLIN } };
 	char key;
 
 	if (poll(p, 2, ms) <= 0)
 		return false;
 	if (p[0].revents)
 		return true;
-	return p[1].revents && (read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 3);
+	return p[1].revents &&
+	       (read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 3);
 }
 
 static void end_line(const struct screen *s)
@@ -99,43 +102,51 @@ static void draw_vgpu(const struct screen *s, const json_t *v)
 	double share = json_real_value(json_object_get(v, "share"));
 	char vram[24], used[24];
 
-	printf("%-20.20s %-11s %-8s %5.1f%% ", text_of(v, "name"), text_of(v, "type"), text_of(v, "state"), 100 * share);
+	printf("%-20.20s %-11s %-8s %5.1f%% ", text_of(v, "name"), text_of(v, "type"),
+	       text_of(v, "state"), 100 * share);
 	if (s->columns >= 120)
 		bar(share);
 	printf(" %10s %10" PRIu64 " %8" PRIu64 " %7" PRIu64 " %6" PRIu64 " %6s",
-	       time_text(int_of(v, "gpu_time_ns"), used, sizeof(used)), int_of(v, "commands"), int_of(v, "kernels"),
-	       int_of(v, "preemptions"), int_of(v, "faults"), size_text(int_of(v, "vram_bytes"), vram, sizeof(vram)));
+	       time_text(int_of(v, "gpu_time_ns"), used, sizeof(used)), int_of(v, "commands"),
+	       int_of(v, "kernels"), int_of(v, "preemptions"), int_of(v, "faults"),
+	       size_text(int_of(v, "vram_bytes"), vram, sizeof(vram)));
 	end_line(s);
 }
 
 static void draw(const struct screen *s, const json_t *stats)
 {
-	const json_t *list = json_object_get(stats, "vgpus"), *x = json_object_get(stats, "executors"), *v;
+	const json_t *list = json_object_get(stats, "vgpus"),
+		     *x = json_object_get(stats, "executors"), *v;
 	char used[24], all[24], up[24];
 	double total = 0;
 	int rows = 0;
 	size_t i;
 
-	json_array_foreach((json_t *)list, i, v)
-		total += json_real_value(json_object_get(v, "share"));
+	json_array_foreach((json_t *)list, i, v) total +=
+		json_real_value(json_object_get(v, "share"));
 	if (s->on)
 		fputs("\033[H", stdout);
-	json_array_foreach(json_object_get(stats, "pgpus"), i, v) {
-		printf("%s: %5.1f%% busy, VRAM %s of %s, %" PRIu64 " vGPUs, %s, %" PRIu64 " waiting, up %s", text_of(v, "name"),
-		       100 * total, size_text(int_of(v, "vram_used"), used, sizeof(used)),
-		       size_text(int_of(v, "vram_bytes"), all, sizeof(all)), int_of(v, "vgpus"), text_of(v, "policy"),
-		       int_of(v, "waiting"), time_text(int_of(stats, "uptime_ns"), up, sizeof(up)));
+	json_array_foreach(json_object_get(stats, "pgpus"), i, v)
+	{
+		printf("%s: %5.1f%% busy, VRAM %s of %s, %" PRIu64 " vGPUs, %s, %" PRIu64
+		       " waiting, up %s",
+		       text_of(v, "name"), 100 * total,
+		       size_text(int_of(v, "vram_used"), used, sizeof(used)),
+		       size_text(int_of(v, "vram_bytes"), all, sizeof(all)), int_of(v, "vgpus"),
+		       text_of(v, "policy"), int_of(v, "waiting"),
+		       time_text(int_of(stats, "uptime_ns"), up, sizeof(up)));
 		end_line(s);
 	}
-	printf("executors: %" PRIu64 " in use, %" PRIu64 " warm, %" PRIu64 " warming", int_of(x, "granted"), int_of(x, "warm"),
-	       int_of(x, "warming"));
+	printf("executors: %" PRIu64 " in use, %" PRIu64 " warm, %" PRIu64 " warming",
+	       int_of(x, "granted"), int_of(x, "warm"), int_of(x, "warming"));
 	end_line(s);
 	end_line(s);
-	printf("%s%-20s %-11s %-8s %6s %*s %10s %10s %8s %7s %6s %6s%s", s->on ? "\033[7m" : "", "VGPU", "TYPE", "STATE", "SHARE",
-	       s->columns >= 120 ? BAR_CELLS : 0, "", "GPU TIME", "COMMANDS", "KERNELS", "PREEMPT", "FAULTS", "VRAM",
-	       s->on ? "\033[0m" : "");
+	printf("%s%-20s %-11s %-8s %6s %*s %10s %10s %8s %7s %6s %6s%s", s->on ? "\033[7m" : "",
+	       "VGPU", "TYPE", "STATE", "SHARE", s->columns >= 120 ? BAR_CELLS : 0, "", "GPU TIME",
+	       "COMMANDS", "KERNELS", "PREEMPT", "FAULTS", "VRAM", s->on ? "\033[0m" : "");
 	end_line(s);
-	json_array_foreach((json_t *)list, i, v) {
+	json_array_foreach((json_t *)list, i, v)
+	{
 		if (s->on && ++rows > s->rows - 6)
 			break;
 		draw_vgpu(s, v);

@@ -1,39 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who used the GPU how long. A vGPU is charged for the time in which it held the lease and was busy. What its executors say about
- * that (busy_ns of the lease page) counts as long as it is not less than what the kernel says (the process CPU clock, divided by
- * the compute units), and never more than the lease lasted. Time in which an executor was stopped is not lease time.
+ * Who used the GPU how long. A vGPU is charged for the time in which it held the lease and was
+ * busy. What its executors say about that (busy_ns of the lease page) counts as long as it is not
+ * less than what the kernel says (the process CPU clock, divided by the compute units), and never
+ * more than the lease lasted. Time in which an executor was stopped is not lease time.
  *
- * CPU time without a lease is bounded: polling, reading a compiled program. Each executor has a budget for it that refills slowly;
- * one that overdraws it is confined, that is, stopped whenever it has no lease, for a time that doubles with each relapse.
+ * CPU time without a lease is bounded: polling, reading a compiled program. Each executor has a
+ * budget for it that refills slowly; one that overdraws it is confined, that is, stopped whenever
+ * it has no lease, for a time that doubles with each relapse.
  *
- * Updates happen at every change of the holder and in an audit ten times a second (once a second while nothing happens): two
- * system calls for each executor. Part of medleyd's one thread.
+ * Updates happen at every change of the holder and in an audit ten times a second (once a second
+ * while nothing happens): two system calls for each executor. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
 #include <time.h>
 
-#define AUDIT_NS	(100 * MDL_NS_PER_MS)
-#define AUDIT_QUIET_NS	MDL_NS_PER_S
-#define QUIET_AFTER	20		/* audits that saw nothing */
+#define AUDIT_NS       (100 * MDL_NS_PER_MS)
+#define AUDIT_QUIET_NS MDL_NS_PER_S
+#define QUIET_AFTER    20 /* audits that saw nothing */
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
-#define BURN_SHARE	8
-#define BURN_MAX_NS	((int64_t)MDL_NS_PER_S)
-#define CONFINE_NS	MDL_NS_PER_S
-#define CONFINE_MAX_NS	(30 * MDL_NS_PER_S)
+#define BURN_SHARE     8
+#define BURN_MAX_NS    ((int64_t)MDL_NS_PER_S)
+#define CONFINE_NS     MDL_NS_PER_S
+#define CONFINE_MAX_NS (30 * MDL_NS_PER_S)
 
 static uint64_t cpu_clock(const struct executor *x)
 {
 	struct timespec ts;
 	clockid_t clock;
 
-	if (!x->process.pid || clock_getcpuclockid(x->process.pid, &clock) || clock_gettime(clock, &ts) < 0)
+	if (!x->process.pid || clock_getcpuclockid(x->process.pid, &clock) ||
+	    clock_gettime(clock, &ts) < 0)
 		return x->cpu_ns;
 	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* Busy time by the page. Written by the executor at any moment: read until both words belong together, or nearly so. */
+/*
+ * Busy time by the page. Written by the executor at any moment: read until both words belong
+ * together, or nearly so.
+ */
 static uint64_t claim(const struct executor *x, uint64_t now)
 {
 	uint64_t since, done;
@@ -79,7 +85,8 @@ void account_update(struct vgpu *v, uint64_t now)
 	uint32_t units = v->inst->pgpu->compute_units;
 
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)), said = grown(&x->claim_ns, claim(x, now));
+		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)),
+			 said = grown(&x->claim_ns, claim(x, now));
 
 		read_counters(v, x);
 		if (!held) {
@@ -105,7 +112,10 @@ void account_update(struct vgpu *v, uint64_t now)
 	v->uncharged_ns += used;
 }
 
-/* The policy hears of it outside of actions only in settled states; the core takes charges at any time. */
+/*
+ * The policy hears of it outside of actions only in settled states; the core takes charges at any
+ * time.
+ */
 static void charge(struct vgpu *v, uint64_t now)
 {
 	if (v->uncharged_ns)
@@ -115,7 +125,9 @@ static void charge(struct vgpu *v, uint64_t now)
 
 void account_begin_hold(struct vgpu *v, uint64_t now)
 {
-	/* The CPU time until now was without a lease, although the entity counts as holder already. */
+	/*
+	 * The CPU time until now was without a lease, although the entity counts as holder already.
+	 */
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		x->cpu_unleased_ns += grown(&x->cpu_ns, cpu_clock(x));
 		x->claim_ns = claim(x, now);
@@ -129,7 +141,8 @@ void account_end_hold(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);
 	if (v->run_start_ns)
-		trace_add(v->m->trace, v, v->run_start_ns, now, v->preempted ? TRACE_PREEMPTED : TRACE_RUN);
+		trace_add(v->m->trace, v, v->run_start_ns, now,
+			  v->preempted ? TRACE_PREEMPTED : TRACE_RUN);
 	v->run_start_ns = 0;
 	charge(v, now);
 }
@@ -177,9 +190,10 @@ static void audit_executor(struct executor *x, uint64_t passed, uint64_t now)
 	if (x->killed)
 		return;
 	if (x->burn_ns < 0 && !x->confined) {
-		mdl_log_limited(&v->lost_log, MDL_LOG_WARN,
-				"%s: executor of context %u works without lease: stopped while it has none", v->inst->name,
-				x->ctx);
+		mdl_log_limited(
+			&v->lost_log, MDL_LOG_WARN,
+			"%s: executor of context %u works without lease: stopped while it has none",
+			v->inst->name, x->ctx);
 		v->confinements++;
 		x->confined_until_ns = now + x->confine_ns;
 		x->confine_ns = mdl_min_u64(2 * x->confine_ns, CONFINE_MAX_NS);
@@ -196,13 +210,16 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 	uint64_t now = mdl_now_ns(), passed = now - m->audit_ns;
 	bool quiet = true;
 
-	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i)) {
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
+	     i = mdl_instance_next(m->mdev, i)) {
 		struct vgpu *v = i->owner;
 		uint32_t k = v->samples++ % SHARE_SAMPLES;
 
 		account_update(v, now);
 		charge(v, now);
-		quiet = quiet && v->samples > 1 && v->gpu_time_ns == v->sample[(k + SHARE_SAMPLES - 1) % SHARE_SAMPLES].gpu_time_ns;
+		quiet = quiet && v->samples > 1 &&
+			v->gpu_time_ns ==
+				v->sample[(k + SHARE_SAMPLES - 1) % SHARE_SAMPLES].gpu_time_ns;
 		v->sample[k].at_ns = now;
 		v->sample[k].gpu_time_ns = v->gpu_time_ns;
 		for (struct executor *x = v->executors; x; x = x->vgpu_next) {
@@ -214,7 +231,8 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 		lease_rearm(m->gpu[i]);
 	m->audit_ns = now;
 	m->audit_quiet = quiet ? m->audit_quiet + 1 : 0;
-	sd_event_source_set_time_relative(s, (m->audit_quiet > QUIET_AFTER ? AUDIT_QUIET_NS : AUDIT_NS) / 1000);
+	sd_event_source_set_time_relative(
+		s, (m->audit_quiet > QUIET_AFTER ? AUDIT_QUIET_NS : AUDIT_NS) / 1000);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
@@ -231,7 +249,8 @@ int account_start(struct manager *m)
 	int err;
 
 	m->audit_ns = mdl_now_ns();
-	err = sd_event_add_time_relative(m->event, &m->audit, CLOCK_MONOTONIC, AUDIT_NS / 1000, 10000, on_audit, m);
+	err = sd_event_add_time_relative(m->event, &m->audit, CLOCK_MONOTONIC, AUDIT_NS / 1000,
+					 10000, on_audit, m);
 	return err < 0 ? err : 0;
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The API's connections: a Unix stream socket, one JSON object a line in each direction (docs/api.md). Here are lines and limits, in
- * medleyd-methods.c what the requests mean.
+ * The API's connections: a Unix stream socket, one JSON object a line in each direction
+ * (docs/api.md). Here are lines and limits, in medleyd-methods.c what the requests mean.
  *
- * A client costs a bounded amount of everything: requests of at most LINE_MAX bytes, LINES_A_TURN of them before others have their
- * turn, replies buffered up to OUT_MAX, CLIENTS_MAX connections (a new one displaces the one that has been silent longest). A client
- * that does not read is dropped. Part of medleyd's one thread; works at the lowest priority.
+ * A client costs a bounded amount of everything: requests of at most LINE_MAX bytes, LINES_A_TURN
+ * of them before others have their turn, replies buffered up to OUT_MAX, CLIENTS_MAX connections (a
+ * new one displaces the one that has been silent longest). A client that does not read is dropped.
+ * Part of medleyd's one thread; works at the lowest priority.
  */
 #include "medleyd.h"
 
@@ -17,11 +18,11 @@
 
 #include "base/cleanup.h"
 
-#define LINE_BYTES_MAX	65536
-#define OUT_BYTES_MAX	(4u << 20)
-#define CLIENTS_MAX	64
-#define LINES_A_TURN	8
-#define STUCK_NS	(10 * MDL_NS_PER_S)	/* has replies to read and reads nothing */
+#define LINE_BYTES_MAX 65536
+#define OUT_BYTES_MAX  (4u << 20)
+#define CLIENTS_MAX    64
+#define LINES_A_TURN   8
+#define STUCK_NS       (10 * MDL_NS_PER_S) /* has replies to read and reads nothing */
 
 struct api_client {
 	struct api_client *next;
@@ -29,12 +30,12 @@ struct api_client {
 	uint64_t number;
 	int fd;
 	sd_event_source *source;
-	sd_event_source *more;		/* complete lines are waiting although the socket is empty */
+	sd_event_source *more; /* complete lines are waiting although the socket is empty */
 	char *in, *out;
 	size_t in_bytes, out_bytes, out_done, out_room;
 	uint64_t heard_ns, wrote_ns;
-	bool subscribed, closing;	/* closing: after the last reply is out */
-	bool in_use;			/* a handler runs: freed when it has returned */
+	bool subscribed, closing; /* closing: after the last reply is out */
+	bool in_use; /* a handler runs: freed when it has returned */
 	bool dead;
 };
 
@@ -69,7 +70,8 @@ static void free_client(struct api_client *c)
 static void want_events(struct api_client *c)
 {
 	bool full = c->in_bytes >= LINE_BYTES_MAX;
-	uint32_t events = (c->closing || full ? 0 : EPOLLIN) | (c->out_bytes > c->out_done ? EPOLLOUT : 0);
+	uint32_t events =
+		(c->closing || full ? 0 : EPOLLIN) | (c->out_bytes > c->out_done ? EPOLLOUT : 0);
 
 	sd_event_source_set_io_events(c->source, events);
 }
@@ -77,7 +79,8 @@ static void want_events(struct api_client *c)
 static void flush(struct api_client *c)
 {
 	while (!c->dead && c->out_done < c->out_bytes) {
-		ssize_t n = send(c->fd, c->out + c->out_done, c->out_bytes - c->out_done, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(c->fd, c->out + c->out_done, c->out_bytes - c->out_done,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -96,7 +99,9 @@ static void flush(struct api_client *c)
 	}
 }
 
-/* Room for `bytes` more, by doubling, so that a slow reader costs no more copying than a fast one. */
+/*
+ * Room for `bytes` more, by doubling, so that a slow reader costs no more copying than a fast one.
+ */
 static bool make_out_room(struct api_client *c, size_t bytes)
 {
 	size_t left = c->out_bytes - c->out_done, room;
@@ -121,7 +126,8 @@ static bool make_out_room(struct api_client *c, size_t bytes)
 /* Queues one line and takes over `msg`. The client may be dead afterwards. */
 static void send_line(struct api_client *c, json_t *msg)
 {
-	size_t bytes = msg ? json_dumpb(msg, NULL, 0, JSON_COMPACT) : 0, left = c->out_bytes - c->out_done;
+	size_t bytes = msg ? json_dumpb(msg, NULL, 0, JSON_COMPACT) : 0,
+	       left = c->out_bytes - c->out_done;
 
 	if (c->dead || !bytes || left + bytes + 1 > OUT_BYTES_MAX) {
 		c->dead = true;
@@ -144,15 +150,19 @@ static void send_line(struct api_client *c, json_t *msg)
 
 static void send_error(struct api_client *c, json_t *id, const char *code, const char *message)
 {
-	send_line(c, json_pack("{s:O?, s:{s:s, s:s}}", "id", id, "error", "code", code, "message", message));
+	send_line(c, json_pack("{s:O?, s:{s:s, s:s}}", "id", id, "error", "code", code, "message",
+			       message));
 }
 
 /* ---- requests ---- */
 
 static void run_request(struct api_client *c, json_t *request)
 {
-	struct method_call call = { .m = c->api->m, .client = c, .code = "internal", .message = "internal error" };
-	json_t *id = json_object_get(request, "id"), *params = json_object_get(request, "params"), *result;
+	struct method_call call = {
+		.m = c->api->m, .client = c, .code = "internal", .message = "internal error"
+	};
+	json_t *id = json_object_get(request, "id"), *params = json_object_get(request, "params"),
+	       *result;
 	const char *method = json_string_value(json_object_get(request, "method")), *key;
 	json_t *value;
 
@@ -160,14 +170,17 @@ static void run_request(struct api_client *c, json_t *request)
 		send_error(c, NULL, "bad-request", "\"id\" must be a number or a string");
 		return;
 	}
-	json_object_foreach(request, key, value) {
+	json_object_foreach(request, key, value)
+	{
 		if (strcmp(key, "id") && strcmp(key, "method") && strcmp(key, "params")) {
-			send_error(c, id, "bad-request", "a request has \"id\", \"method\" and \"params\", nothing else");
+			send_error(c, id, "bad-request",
+				   "a request has \"id\", \"method\" and \"params\", nothing else");
 			return;
 		}
 	}
 	if (!method || (params && !json_is_object(params))) {
-		send_error(c, id, "bad-request", "\"method\" must be a string and \"params\" an object");
+		send_error(c, id, "bad-request",
+			   "\"method\" must be a string and \"params\" an object");
 		return;
 	}
 	call.id = id;
@@ -191,7 +204,8 @@ static void run_line(struct api_client *c, const char *line, size_t bytes)
 		return;
 	request = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &error);
 	if (!json_is_object(request)) {
-		snprintf(message, sizeof(message), "not a JSON object: %s", request ? "something else" : error.text);
+		snprintf(message, sizeof(message), "not a JSON object: %s",
+			 request ? "something else" : error.text);
 		send_error(c, NULL, "bad-json", message);
 	} else {
 		run_request(c, request);
@@ -280,7 +294,7 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	if (!c->dead && !c->closing && (revents & EPOLLIN))
 		read_input(c);
 	else if (!(revents & (EPOLLIN | EPOLLOUT)))
-		c->dead = true;		/* hung up while we wanted nothing of it, or an error */
+		c->dead = true; /* hung up while we wanted nothing of it, or an error */
 	settle_client(c);
 	return 0;
 }
@@ -359,7 +373,8 @@ int api_start(struct manager *m, int listen_fd)
 	m->api = a;
 	err = sd_event_add_io(m->event, &a->source, listen_fd, EPOLLIN, on_connect, a);
 	if (err >= 0)
-		err = sd_event_add_time_relative(m->event, &a->reaper, CLOCK_MONOTONIC, STUCK_NS / 2000, 1000000, on_reaper, a);
+		err = sd_event_add_time_relative(m->event, &a->reaper, CLOCK_MONOTONIC,
+						 STUCK_NS / 2000, 1000000, on_reaper, a);
 	if (err < 0)
 		return err;
 	sd_event_source_set_priority(a->source, PRIORITY_API);
@@ -399,8 +414,9 @@ void api_event(struct manager *m, const char *what, struct vgpu *v, json_t *extr
 		json_decref(extra);
 		return;
 	}
-	event = json_pack("{s:s, s:I, s:s, s:s, s:s}", "event", what, "time_ns", (json_int_t)mdl_now_ns(), "uuid",
-			  v->inst->uuid, "name", v->inst->name, "state",
+	event = json_pack("{s:s, s:I, s:s, s:s, s:s}", "event", what, "time_ns",
+			  (json_int_t)mdl_now_ns(), "uuid", v->inst->uuid, "name", v->inst->name,
+			  "state",
 			  v->removing ? "removing" : mdl_instance_state_name(v->inst->state));
 	if (event && extra)
 		json_object_update(event, extra);

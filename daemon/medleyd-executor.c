@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Executors: a pool of started ones that have their OpenCL runtime up (warm) waits for contexts, so that opening one takes
- * milliseconds; it is refilled in the background, at low priority. An executor serves one context and never another: when its
- * context closes it is killed, and when it is dead (and with it everything in its pid namespace, so that it holds no memory any
- * more) its device is told CTX_LOST, exactly once for each executor that was granted.
+ * Executors: a pool of started ones that have their OpenCL runtime up (warm) waits for contexts, so
+ * that opening one takes milliseconds; it is refilled in the background, at low priority. An
+ * executor serves one context and never another: when its context closes it is killed, and when it
+ * is dead (and with it everything in its pid namespace, so that it holds no memory any more) its
+ * device is told CTX_LOST, exactly once for each executor that was granted.
  *
- * vGPUs that wait for an executor are served in turn, one context at a time, and each at a limited pace, so that a guest that opens
- * and closes contexts in a loop delays nobody else. Part of medleyd's one thread.
+ * vGPUs that wait for an executor are served in turn, one context at a time, and each at a limited
+ * pace, so that a guest that opens and closes contexts in a loop delays nobody else. Part of
+ * medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -24,14 +26,14 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 
-#define WARMING_NICE		10
-#define WARMING_AT_ONCE		2	/* each start burns a CPU for a while */
-#define WAITING_EXTRA		4	/* started beyond the pool's size for those who wait */
-#define WARM_LIMIT_NS		(60 * MDL_NS_PER_S)
-#define POOL_DEATHS_MAX		5	/* in a row: those who wait are refused */
+#define WARMING_NICE	 10
+#define WARMING_AT_ONCE	 2 /* each start burns a CPU for a while */
+#define WAITING_EXTRA	 4 /* started beyond the pool's size for those who wait */
+#define WARM_LIMIT_NS	 (60 * MDL_NS_PER_S)
+#define POOL_DEATHS_MAX	 5 /* in a row: those who wait are refused */
 /* Pace of one vGPU: this many at once, then one each interval. */
-#define OPEN_BURST		16
-#define OPEN_INTERVAL_NS	(100 * MDL_NS_PER_MS)
+#define OPEN_BURST	 16
+#define OPEN_INTERVAL_NS (100 * MDL_NS_PER_MS)
 
 static int on_pool_timer(sd_event_source *s, uint64_t usec, void *arg);
 
@@ -47,7 +49,8 @@ static uint32_t waiting_contexts(struct manager *m)
 {
 	uint32_t n = 0;
 
-	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i))
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
+	     i = mdl_instance_next(m->mdev, i))
 		n += (uint32_t)__builtin_popcountll(((struct vgpu *)i->owner)->open_wanted);
 	return n;
 }
@@ -116,7 +119,8 @@ static void pool_member_died(struct executor *x, int status)
 	char how[80];
 
 	process_describe_end(status, how, sizeof(how));
-	mdl_log_limited(&m->pool_log, MDL_LOG_WARN, "executor %s %s", x->warm ? "in the pool" : "that was starting", how);
+	mdl_log_limited(&m->pool_log, MDL_LOG_WARN, "executor %s %s",
+			x->warm ? "in the pool" : "that was starting", how);
 	if (!x->warm)
 		m->pool_deaths++;
 }
@@ -142,9 +146,11 @@ static void on_executor_ended(struct process *p, int status)
 	if (!x->expected && !v->removing && v->device.pid) {
 		v->executors_lost++;
 		process_describe_end(status, how, sizeof(how));
-		mdl_log_limited(&v->lost_log, MDL_LOG_WARN, "%s: executor of context %u %s", v->inst->name, x->ctx, how);
+		mdl_log_limited(&v->lost_log, MDL_LOG_WARN, "%s: executor of context %u %s",
+				v->inst->name, x->ctx, how);
 		if (!v->lost_log.dropped)
-			api_event(m, "executor-lost", v, json_pack("{s:i, s:s}", "context", x->ctx, "how", how));
+			api_event(m, "executor-lost", v,
+				  json_pack("{s:i, s:s}", "context", x->ctx, "how", how));
 	}
 	vgpu_send_ctx(v, MDL_IPC_CTX_LOST, x->ctx, 0, NULL, 0);
 	executor_free(x);
@@ -152,7 +158,10 @@ static void on_executor_ended(struct process *p, int status)
 	executor_pool_fill(m);
 }
 
-/* The only thing that an executor says on its own before it has a device is EXEC_READY; reading it is the device's business. */
+/*
+ * The only thing that an executor says on its own before it has a device is EXEC_READY; reading it
+ * is the device's business.
+ */
 static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct executor *x = arg;
@@ -161,7 +170,7 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 	x->ready_source = sd_event_source_disable_unref(x->ready_source);
 	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
-		return 0;	/* hung up: its end will be noticed */
+		return 0; /* hung up: its end will be noticed */
 	x->warm = true;
 	m->pool_deaths = 0;
 	set_nice(x, false);
@@ -218,7 +227,8 @@ static int start_executor(struct manager *m)
 	snprintf(units, sizeof(units), "%u", m->opt.compute_units);
 	err = open_channels(x, theirs);
 	if (!err)
-		err = process_start(&x->process, m, "medley-exec", args, theirs, 5, on_executor_ended);
+		err = process_start(&x->process, m, "medley-exec", args, theirs, 5,
+				    on_executor_ended);
 	for (int i = 0; i < 3; i++)
 		mdl_close_fd(&theirs[i]);
 	if (!err) {
@@ -242,7 +252,8 @@ static int start_executor(struct manager *m)
 
 static void refuse_waiting(struct manager *m, int error)
 {
-	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i; i = mdl_instance_next(m->mdev, i)) {
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
+	     i = mdl_instance_next(m->mdev, i)) {
 		struct vgpu *v = i->owner;
 
 		while (v->open_wanted) {
@@ -270,14 +281,18 @@ void executor_pool_fill(struct manager *m)
 		if (!x->warm)
 			set_nice(x, !waiting);
 		if (!x->warm && now - x->started_ns > WARM_LIMIT_NS) {
-			mdl_log_limited(&m->pool_log, MDL_LOG_WARN, "executor does not get ready: ended");
+			mdl_log_limited(&m->pool_log, MDL_LOG_WARN,
+					"executor does not get ready: ended");
 			process_signal(&x->process, SIGKILL);
 		}
 	}
 	if (m->pool_deaths >= POOL_DEATHS_MAX)
 		refuse_waiting(m, EIO);
 	if (m->pool_deaths) {
-		/* Ever more slowly while they die at the start; an executor that gets warm resets it. */
+		/*
+		 * Ever more slowly while they die at the start; an executor that gets warm resets
+		 * it.
+		 */
 		uint64_t pause = 100 * MDL_NS_PER_MS << mdl_min_u64(m->pool_deaths, 7);
 
 		if (now - m->pool_last_ns < pause) {
@@ -285,8 +300,8 @@ void executor_pool_fill(struct manager *m)
 			return;
 		}
 	}
-	while (!err && idle < m->opt.pool + mdl_min_u64(waiting, WAITING_EXTRA) && warming < WARMING_AT_ONCE &&
-	       m->num_executors < EXECUTORS_MAX) {
+	while (!err && idle < m->opt.pool + mdl_min_u64(waiting, WAITING_EXTRA) &&
+	       warming < WARMING_AT_ONCE && m->num_executors < EXECUTORS_MAX) {
 		m->pool_last_ns = now;
 		err = start_executor(m);
 		idle++;
@@ -295,7 +310,8 @@ void executor_pool_fill(struct manager *m)
 			break;
 	}
 	if (err) {
-		mdl_log_limited(&m->pool_log, MDL_LOG_ERROR, "cannot start medley-exec: %s", strerror(-err));
+		mdl_log_limited(&m->pool_log, MDL_LOG_ERROR, "cannot start medley-exec: %s",
+				strerror(-err));
 		m->pool_deaths++;
 		refuse_waiting(m, -err);
 		pool_later(m, MDL_NS_PER_S);
@@ -331,7 +347,10 @@ static void hand_out(struct executor *x, struct vgpu *v, uint32_t ctx)
 	v->contexts_opened++;
 	lease_join(x);
 	vgpu_send_ctx(v, MDL_IPC_CTX_GRANTED, ctx, 0, fds, 2);
-	/* The device and the executor alone hold the links now: the end of either is seen by the other. */
+	/*
+	 * The device and the executor alone hold the links now: the end of either is seen by the
+	 * other.
+	 */
 	mdl_close_fd(&x->control);
 	mdl_close_fd(&x->map);
 }
@@ -354,9 +373,11 @@ static bool pace_allows(struct vgpu *v, uint64_t now)
 		return true;
 	}
 	if (!v->open_timer)
-		sd_event_add_time_relative(v->m->event, &v->open_timer, CLOCK_MONOTONIC, 0, 1000, on_open_timer, v);
+		sd_event_add_time_relative(v->m->event, &v->open_timer, CLOCK_MONOTONIC, 0, 1000,
+					   on_open_timer, v);
 	if (v->open_timer) {
-		sd_event_source_set_time_relative(v->open_timer, (tat - now - OPEN_BURST * OPEN_INTERVAL_NS) / 1000 + 1);
+		sd_event_source_set_time_relative(
+			v->open_timer, (tat - now - OPEN_BURST * OPEN_INTERVAL_NS) / 1000 + 1);
 		sd_event_source_set_enabled(v->open_timer, SD_EVENT_ONESHOT);
 	}
 	return false;
@@ -396,7 +417,8 @@ int executor_pool_start(struct manager *m)
 	int err;
 
 	m->executors.prev = m->executors.next = &m->executors;
-	err = sd_event_add_time_relative(m->event, &m->pool_timer, CLOCK_MONOTONIC, 0, 10000, on_pool_timer, m);
+	err = sd_event_add_time_relative(m->event, &m->pool_timer, CLOCK_MONOTONIC, 0, 10000,
+					 on_pool_timer, m);
 	if (err < 0)
 		return err;
 	sd_event_source_set_priority(m->pool_timer, PRIORITY_POOL);

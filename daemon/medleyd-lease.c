@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases: carries out the decisions of lib/sched on lease pages (lib/ipc/lease.h) and, where an executor does not obey, on its
- * process. A scheduling entity is a vGPU: all of its executors get the lease together and must all have given it back before it is
- * somebody else's.
+ * Leases: carries out the decisions of lib/sched on lease pages (lib/ipc/lease.h) and, where an
+ * executor does not obey, on its process. A scheduling entity is a vGPU: all of its executors get
+ * the lease together and must all have given it back before it is somebody else's.
  *
- * Everything in a page is a hint. An executor that lies in it gains nothing: what is not IDLE or NONE counts as running, what runs
- * is stopped at the end of its turn, and what burns CPU without a lease is kept stopped while it has none (medleyd-account.c).
- * A killed executor counts as not running from the signal on; SIGKILL, as SIGSTOP, takes effect within microseconds.
+ * Everything in a page is a hint. An executor that lies in it gains nothing: what is not IDLE or
+ * NONE counts as running, what runs is stopped at the end of its turn, and what burns CPU without a
+ * lease is kept stopped while it has none (medleyd-account.c). A killed executor counts as not
+ * running from the signal on; SIGKILL, as SIGSTOP, takes effect within microseconds.
  *
  * Part of medleyd's one thread.
  */
@@ -22,7 +23,7 @@
 
 /* A WANT eventfd that signals more often than this is looked at only once a window. */
 #define WANTS_MAX	500
-#define WANTS_WINDOW_NS	(10 * MDL_NS_PER_MS)
+#define WANTS_WINDOW_NS (10 * MDL_NS_PER_MS)
 
 /* ---- one executor's page and process ---- */
 
@@ -79,7 +80,7 @@ static void give(struct executor *x, bool contended)
 	atomic_store(&x->lease->contended, contended);
 	if (!move(x, MDL_LEASE_NONE, MDL_LEASE_IDLE) && !move(x, MDL_LEASE_YIELD, MDL_LEASE_BUSY) &&
 	    word(x) > MDL_LEASE_YIELD)
-		atomic_store(&x->lease->state, MDL_LEASE_IDLE);	/* nonsense: as good as nothing */
+		atomic_store(&x->lease->state, MDL_LEASE_IDLE); /* nonsense: as good as nothing */
 	cont(x);
 	mdl_eventfd_signal(x->grant_fd);
 }
@@ -173,7 +174,8 @@ static bool may_take(const struct vgpu *v, bool over)
 		if (running(x))
 			return false;
 		/* Granted and about to start. */
-		if (!over && !x->killed && word(x) == MDL_LEASE_IDLE && atomic_load(&x->lease->want))
+		if (!over && !x->killed && word(x) == MDL_LEASE_IDLE &&
+		    atomic_load(&x->lease->want))
 			return false;
 	}
 	return true;
@@ -190,7 +192,8 @@ static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_
 	if (!may_take(v, over))
 		return false;
 	for (x = v->executors; x; x = x->vgpu_next) {
-		if (move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE) || word(x) == MDL_LEASE_NONE || x->killed)
+		if (move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE) || word(x) == MDL_LEASE_NONE ||
+		    x->killed)
 			continue;
 		/* It has just begun. The others get back what we took. */
 		for (y = v->executors; y != x; y = y->vgpu_next)
@@ -226,8 +229,8 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 }
 
 /*
- * It has not stopped because it is not on a CPU: waiting for one on a busy machine, or sleeping in the kernel. Before its next
- * instruction in user mode it will. Nobody is made to wait for that.
+ * It has not stopped because it is not on a CPU: waiting for one on a busy machine, or sleeping in
+ * the kernel. Before its next instruction in user mode it will. Nobody is made to wait for that.
  */
 static void on_expire(void *ctx, struct mdl_sched_entity *e)
 {
@@ -255,7 +258,8 @@ void lease_confirm_stops(struct gpu *g)
 		if (!x->stop_sent || x->stopped || x->killed)
 			continue;
 		/* Only stops are asked for: an end is left to be reaped by its pidfd. */
-		if (waitid(P_PID, (id_t)x->process.pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid)
+		if (waitid(P_PID, (id_t)x->process.pid, &info, WSTOPPED | WNOHANG) == 0 &&
+		    info.si_pid)
 			x->stopped = true;
 	}
 	if (!any_running(v)) {
@@ -326,8 +330,8 @@ static int on_want(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		x->wants = 0;
 	}
 	if (++x->wants > WANTS_MAX &&
-	    sd_event_add_time_relative(x->m->event, &x->want_timer, CLOCK_MONOTONIC, WANTS_WINDOW_NS / 1000, 1000,
-				       on_want_timer, x) >= 0)
+	    sd_event_add_time_relative(x->m->event, &x->want_timer, CLOCK_MONOTONIC,
+				       WANTS_WINDOW_NS / 1000, 1000, on_want_timer, x) >= 0)
 		sd_event_source_set_enabled(x->want_source, SD_EVENT_OFF);
 	if (!x->killed)
 		lease_update(x->vgpu);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the API can do, as a table: name, function. Parameters are checked strictly: an unknown or mistyped one is an error, so that a
- * typing mistake does not silently do something else. Part of medleyd's one thread.
+ * What the API can do, as a table: name, function. Parameters are checked strictly: an unknown or
+ * mistyped one is an error, so that a typing mistake does not silently do something else. Part of
+ * medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -10,9 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TRACE_PAGE_MAX	1024u	/* intervals in one reply: under a millisecond of work */
+#define TRACE_PAGE_MAX 1024u /* intervals in one reply: under a millisecond of work */
 
-static json_t *__attribute__((format(printf, 3, 4))) refuse(struct method_call *c, const char *code, const char *fmt, ...)
+static json_t *__attribute__((format(printf, 3, 4)))
+refuse(struct method_call *c, const char *code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -23,7 +25,10 @@ static json_t *__attribute__((format(printf, 3, 4))) refuse(struct method_call *
 	return NULL;
 }
 
-/* Unpacks all of params by a json_unpack format that ends in "!"; a reason in call->message if it does not fit. */
+/*
+ * Unpacks all of params by a json_unpack format that ends in "!"; a reason in call->message if it
+ * does not fit.
+ */
 static bool unpack(struct method_call *c, const char *fmt, ...)
 {
 	json_t *empty = json_object();
@@ -43,14 +48,22 @@ static bool unpack(struct method_call *c, const char *fmt, ...)
 static const char *code_of(int err)
 {
 	switch (err) {
-	case -EINVAL: return "bad-params";
-	case -ENOENT: return "not-found";
-	case -EEXIST: return "exists";
-	case -ENOSPC: return "no-space";
-	case -EBUSY: return "busy";
-	case -EADDRINUSE: return "socket-in-use";
-	case -EMFILE: return "too-many";
-	default: return "failed";
+	case -EINVAL:
+		return "bad-params";
+	case -ENOENT:
+		return "not-found";
+	case -EEXIST:
+		return "exists";
+	case -ENOSPC:
+		return "no-space";
+	case -EBUSY:
+		return "busy";
+	case -EADDRINUSE:
+		return "socket-in-use";
+	case -EMFILE:
+		return "too-many";
+	default:
+		return "failed";
 	}
 }
 
@@ -59,9 +72,9 @@ static const char *code_of(int err)
 static json_t *describe_type(const struct mdl_pgpu *p, const struct mdl_vgpu_type *t)
 {
 	return json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:i}", "name", t->name, "class",
-			 t->class == MDL_VGPU_PASS ? "pass" : "share", "pgpu", p->name, "vram_bytes",
-			 (json_int_t)t->vram_bytes, "channels", t->channels, "contexts", t->contexts, "available",
-			 mdl_pgpu_available(p, t));
+			 t->class == MDL_VGPU_PASS ? "pass" : "share", "pgpu", p->name,
+			 "vram_bytes", (json_int_t)t->vram_bytes, "channels", t->channels,
+			 "contexts", t->contexts, "available", mdl_pgpu_available(p, t));
 }
 
 static json_t *describe_vgpu(struct vgpu *v, uint64_t now)
@@ -73,17 +86,21 @@ static json_t *describe_vgpu(struct vgpu *v, uint64_t now)
 
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		contexts += !x->killed;
-	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i}", "uuid", i->uuid, "name", i->name, "type",
-		      i->type.name, "pgpu", i->pgpu->name, "state",
-		      v->removing ? "removing" : mdl_instance_state_name(i->state), "socket", v->socket_path, "vram_bytes",
-		      (json_int_t)i->type.vram_bytes, "channels", i->type.channels, "contexts_max", i->type.contexts);
+	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i}", "uuid", i->uuid, "name",
+		      i->name, "type", i->type.name, "pgpu", i->pgpu->name, "state",
+		      v->removing ? "removing" : mdl_instance_state_name(i->state), "socket",
+		      v->socket_path, "vram_bytes", (json_int_t)i->type.vram_bytes, "channels",
+		      i->type.channels, "contexts_max", i->type.contexts);
 	if (j)
-		json_object_update_new(j, json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I}", "share", share,
-			"gpu_time_ns", (json_int_t)v->gpu_time_ns, "commands", (json_int_t)v->commands, "kernels",
-			(json_int_t)v->kernels, "compile_ns", (json_int_t)v->compile_ns, "preemptions",
-			(json_int_t)v->preemptions, "faults", (json_int_t)v->faults, "contexts", contexts,
-			"contexts_opened", (json_int_t)v->contexts_opened, "executors_lost",
-			(json_int_t)v->executors_lost));
+		json_object_update_new(
+			j, json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I}", "share",
+				     share, "gpu_time_ns", (json_int_t)v->gpu_time_ns, "commands",
+				     (json_int_t)v->commands, "kernels", (json_int_t)v->kernels,
+				     "compile_ns", (json_int_t)v->compile_ns, "preemptions",
+				     (json_int_t)v->preemptions, "faults", (json_int_t)v->faults,
+				     "contexts", contexts, "contexts_opened",
+				     (json_int_t)v->contexts_opened, "executors_lost",
+				     (json_int_t)v->executors_lost));
 	return j;
 }
 
@@ -93,12 +110,13 @@ static json_t *describe_more(struct vgpu *v)
 	const struct mdl_sched_entity *e = &v->entity;
 
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:I}", "lease",
-			 mdl_sched_state_name(e->state), "grants", (json_int_t)e->grants, "asked", (json_int_t)e->asks,
-			 "held_ns", (json_int_t)e->held_ns, "waited_ns", (json_int_t)e->waited_ns, "waited_max_ns",
-			 (json_int_t)e->waited_max_ns, "age_ns", (json_int_t)(mdl_now_ns() - v->created_ns), "device_pid",
+			 mdl_sched_state_name(e->state), "grants", (json_int_t)e->grants, "asked",
+			 (json_int_t)e->asks, "held_ns", (json_int_t)e->held_ns, "waited_ns",
+			 (json_int_t)e->waited_ns, "waited_max_ns", (json_int_t)e->waited_max_ns,
+			 "age_ns", (json_int_t)(mdl_now_ns() - v->created_ns), "device_pid",
 			 (int)v->device.pid, "vmm_pid", (int)v->vmm_pid, "device_restarts",
-			 (json_int_t)v->device_restarts, "confinements", (json_int_t)v->confinements, "unclaimed_ns",
-			 (json_int_t)v->unclaimed_ns);
+			 (json_int_t)v->device_restarts, "confinements",
+			 (json_int_t)v->confinements, "unclaimed_ns", (json_int_t)v->unclaimed_ns);
 }
 
 static json_t *describe_pgpu(struct manager *m, const struct mdl_pgpu *p)
@@ -108,15 +126,20 @@ static json_t *describe_pgpu(struct manager *m, const struct mdl_pgpu *p)
 	struct mdl_sched_entity *holder = mdl_sched_holder(g->sched);
 	json_t *j;
 
-	j = json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:b}", "name", p->name, "backend", p->backend, "vram_bytes",
-		      (json_int_t)p->vram_bytes, "vram_used", (json_int_t)p->vram_used, "channels", p->channels,
-		      "channels_used", p->channels_used, "compute_units", p->compute_units, "vgpus", p->instances, "exclusive",
-		      p->exclusive);
+	j = json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:b}", "name", p->name, "backend",
+		      p->backend, "vram_bytes", (json_int_t)p->vram_bytes, "vram_used",
+		      (json_int_t)p->vram_used, "channels", p->channels, "channels_used",
+		      p->channels_used, "compute_units", p->compute_units, "vgpus", p->instances,
+		      "exclusive", p->exclusive);
 	if (j)
-		json_object_update_new(j, json_pack("{s:s, s:I, s:I, s:s?, s:i, s:I}", "policy",
-			mdl_sched_policy_of(g->sched)->name, "quantum_ns", (json_int_t)s->quantum_ns, "grace_ns",
-			(json_int_t)s->grace_ns, "holder", holder ? ((struct vgpu *)holder->owner)->inst->uuid : NULL,
-			"waiting", mdl_sched_waiting(g->sched), "switches", (json_int_t)g->switches));
+		json_object_update_new(
+			j, json_pack("{s:s, s:I, s:I, s:s?, s:i, s:I}", "policy",
+				     mdl_sched_policy_of(g->sched)->name, "quantum_ns",
+				     (json_int_t)s->quantum_ns, "grace_ns", (json_int_t)s->grace_ns,
+				     "holder",
+				     holder ? ((struct vgpu *)holder->owner)->inst->uuid : NULL,
+				     "waiting", mdl_sched_waiting(g->sched), "switches",
+				     (json_int_t)g->switches));
 	return j;
 }
 
@@ -126,7 +149,8 @@ static json_t *m_version(struct method_call *c)
 {
 	if (!unpack(c, "{!}"))
 		return NULL;
-	return json_pack("{s:s, s:s, s:i, s:i}", "name", "medleyd", "version", MDL_VERSION, "api", 1, "pid", (int)getpid());
+	return json_pack("{s:s, s:s, s:i, s:i}", "name", "medleyd", "version", MDL_VERSION, "api",
+			 1, "pid", (int)getpid());
 }
 
 static json_t *m_types(struct method_call *c)
@@ -163,7 +187,8 @@ static json_t *m_create(struct method_call *c)
 	struct vgpu *v;
 	int err;
 
-	if (!unpack(c, "{s:s, s?s, s?s, s?s !}", "type", &req.type, "name", &req.name, "uuid", &req.uuid, "pgpu", &req.pgpu))
+	if (!unpack(c, "{s:s, s?s, s?s, s?s !}", "type", &req.type, "name", &req.name, "uuid",
+		    &req.uuid, "pgpu", &req.pgpu))
 		return NULL;
 	err = vgpu_create(c->m, &req, c->message, sizeof(c->message), &v);
 	if (err) {
@@ -181,7 +206,8 @@ static json_t *m_list(struct method_call *c)
 	if (!unpack(c, "{!}"))
 		return NULL;
 	list = json_array();
-	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i; i = mdl_instance_next(c->m->mdev, i))
+	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i;
+	     i = mdl_instance_next(c->m->mdev, i))
 		json_array_append_new(list, describe_vgpu(i->owner, now));
 	return list;
 }
@@ -243,9 +269,10 @@ static json_t *m_stats(struct method_call *c)
 		warm += !x->vgpu && x->warm && !x->killed;
 		warming += !x->vgpu && !x->warm && !x->killed;
 	}
-	return json_pack("{s:I, s:I, s:o, s:o, s:{s:i, s:i, s:i}}", "time_ns", (json_int_t)mdl_now_ns(), "uptime_ns",
-			 (json_int_t)(mdl_now_ns() - c->m->started_ns), "pgpus", pgpus, "vgpus", vgpus, "executors", "warm",
-			 warm, "warming", warming, "granted", granted);
+	return json_pack("{s:I, s:I, s:o, s:o, s:{s:i, s:i, s:i}}", "time_ns",
+			 (json_int_t)mdl_now_ns(), "uptime_ns",
+			 (json_int_t)(mdl_now_ns() - c->m->started_ns), "pgpus", pgpus, "vgpus",
+			 vgpus, "executors", "warm", warm, "warming", warming, "granted", granted);
 }
 
 static json_t *m_trace(struct method_call *c)
@@ -257,13 +284,16 @@ static json_t *m_trace(struct method_call *c)
 	if (!unpack(c, "{s?I, s?I !}", "since", &since, "max", &max))
 		return NULL;
 	if (since < 0 || max < 1)
-		return refuse(c, "bad-params", "\"since\" must not be negative, \"max\" at least 1");
+		return refuse(c, "bad-params",
+			      "\"since\" must not be negative, \"max\" at least 1");
 	/* Intervals that are still open belong to the picture up to now. */
-	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i; i = mdl_instance_next(c->m->mdev, i))
+	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i;
+	     i = mdl_instance_next(c->m->mdev, i))
 		account_flush(i->owner, mdl_now_ns());
-	list = trace_read(c->m->trace, (uint64_t)since, (uint32_t)mdl_min_u64((uint64_t)max, TRACE_PAGE_MAX), &next, &dropped);
-	return json_pack("{s:o, s:I, s:I, s:I}", "intervals", list, "next", (json_int_t)next, "dropped", (json_int_t)dropped,
-			 "time_ns", (json_int_t)mdl_now_ns());
+	list = trace_read(c->m->trace, (uint64_t)since,
+			  (uint32_t)mdl_min_u64((uint64_t)max, TRACE_PAGE_MAX), &next, &dropped);
+	return json_pack("{s:o, s:I, s:I, s:I}", "intervals", list, "next", (json_int_t)next,
+			 "dropped", (json_int_t)dropped, "time_ns", (json_int_t)mdl_now_ns());
 }
 
 static json_t *m_subscribe(struct method_call *c)
@@ -278,9 +308,10 @@ static const struct {
 	const char *name;
 	json_t *(*run)(struct method_call *c);
 } methods[] = {
-	{ "version", m_version }, { "types", m_types }, { "pgpus", m_pgpus }, { "create", m_create },
-	{ "list", m_list }, { "show", m_show }, { "remove", m_remove }, { "stats", m_stats },
-	{ "trace", m_trace }, { "subscribe", m_subscribe },
+	{ "version", m_version },     { "types", m_types }, { "pgpus", m_pgpus },
+	{ "create", m_create },	      { "list", m_list },   { "show", m_show },
+	{ "remove", m_remove },	      { "stats", m_stats }, { "trace", m_trace },
+	{ "subscribe", m_subscribe },
 };
 
 json_t *method_run(struct method_call *call, const char *method)

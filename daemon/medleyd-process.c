@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medleyd's children: devices and executors. Each is started confined (lib/base/sandbox.h), with a user of its own when medleyd is
- * root, and watched by its pidfd; it is reaped here and nowhere else, so its pid stays its own as long as we use it.
- * Part of medleyd's one thread.
+ * medleyd's children: devices and executors. Each is started confined (lib/base/sandbox.h), with a
+ * user of its own when medleyd is root, and watched by its pidfd; it is reaped here and nowhere
+ * else, so its pid stays its own as long as we use it. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -18,10 +18,10 @@
 #include "base/cleanup.h"
 #include "base/sandbox.h"
 
-#define ARGS_MAX	16
+#define ARGS_MAX       16
 /* Two for each process: itself, and for executors their compiler companion. */
-#define UIDS_A_PROCESS	2
-#define UIDS		(1u << 16)
+#define UIDS_A_PROCESS 2
+#define UIDS	       (1u << 16)
 
 static int pidfd_signal(int pidfd, int sig)
 {
@@ -73,17 +73,24 @@ static uint32_t next_uid(struct manager *m)
 {
 	uint32_t uid = m->opt.uid_base + m->uid_next;
 
-	/* Wraps after 32768 processes: far more than there are at a time, so two live ones never share. */
+	/*
+	 * Wraps after 32768 processes: far more than there are at a time, so two live ones never
+	 * share.
+	 */
 	m->uid_next = (m->uid_next + UIDS_A_PROCESS) % UIDS;
 	return uid;
 }
 
-int process_start(struct process *p, struct manager *m, const char *program, const char *const *args, const int *fds,
-		  size_t nfds, void (*ended)(struct process *p, int status))
+int process_start(struct process *p, struct manager *m, const char *program,
+		  const char *const *args, const int *fds, size_t nfds,
+		  void (*ended)(struct process *p, int status))
 {
 	char path[4096], uid[16];
 	char *argv[ARGS_MAX + 4];
-	struct mdl_spawn spawn = { .path = path, .argv = argv, .fds = fds, .nfds = nfds,
+	struct mdl_spawn spawn = { .path = path,
+				   .argv = argv,
+				   .fds = fds,
+				   .nfds = nfds,
 				   .flags = m->isolate ? MDL_SPAWN_ISOLATE : 0 };
 	size_t n = 0;
 	int err;
@@ -102,7 +109,8 @@ int process_start(struct process *p, struct manager *m, const char *program, con
 	argv[n] = NULL;
 	err = mdl_sandbox_spawn(&spawn, &p->pid, &p->pidfd);
 	if (err == -EPERM && m->isolate) {
-		mdl_log(MDL_LOG_WARN, "this system forbids new namespaces: processes are confined without them");
+		mdl_log(MDL_LOG_WARN,
+			"this system forbids new namespaces: processes are confined without them");
 		m->isolate = false;
 		spawn.flags = 0;
 		err = mdl_sandbox_spawn(&spawn, &p->pid, &p->pidfd);
@@ -137,7 +145,8 @@ void process_end_now(struct process *p)
 void process_describe_end(int status, char *text, size_t bytes)
 {
 	if (WIFSIGNALED(status))
-		snprintf(text, bytes, "was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+		snprintf(text, bytes, "was ended by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
 	else
 		snprintf(text, bytes, "exited with status %d", WEXITSTATUS(status));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The runtime directory: one medleyd at a time (a lock that the kernel drops when its holder dies), the API socket, and
- * vgpu/<uuid>.sock for each vGPU. Sockets that a dead medleyd left are removed when the lock is ours; nothing else in the directory
- * is touched. Part of medleyd's one thread.
+ * The runtime directory: one medleyd at a time (a lock that the kernel drops when its holder dies),
+ * the API socket, and vgpu/<uuid>.sock for each vGPU. Sockets that a dead medleyd left are removed
+ * when the lock is ours; nothing else in the directory is touched. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -22,9 +22,11 @@
 #include "base/cleanup.h"
 
 /* Room for "/vgpu/<uuid>.sock" in a socket address. */
-#define PATH_BYTES_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/vgpu/.sock") - MDL_MDEV_UUID_BYTES)
+#define PATH_BYTES_MAX \
+	(sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/vgpu/.sock") - MDL_MDEV_UUID_BYTES)
 
-static int __attribute__((format(printf, 4, 5))) fail(int err, char *why, size_t bytes, const char *fmt, ...)
+static int __attribute__((format(printf, 4, 5)))
+fail(int err, char *why, size_t bytes, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -39,7 +41,7 @@ static int make_dir(const char *path)
 {
 	char part[108];
 
-	for (const char *p = path; p; ) {
+	for (const char *p = path; p;) {
 		p = strchr(p + 1, '/');
 		snprintf(part, sizeof(part), "%.*s", p ? (int)(p - path) : (int)strlen(path), path);
 		if (part[0] && mkdir(part, geteuid() ? 0700 : 0755) < 0 && errno != EEXIST)
@@ -53,12 +55,15 @@ static int check_dir(const char *path, char *why, size_t why_bytes)
 	struct stat st;
 
 	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-		return fail(-ENOTDIR, why, why_bytes, "runtime directory %s: not a directory", path);
+		return fail(-ENOTDIR, why, why_bytes, "runtime directory %s: not a directory",
+			    path);
 	if (st.st_uid != geteuid())
-		return fail(-EPERM, why, why_bytes, "runtime directory %s belongs to user %u, not to %u", path, st.st_uid,
+		return fail(-EPERM, why, why_bytes,
+			    "runtime directory %s belongs to user %u, not to %u", path, st.st_uid,
 			    geteuid());
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return fail(-EPERM, why, why_bytes, "runtime directory %s can be written by others", path);
+		return fail(-EPERM, why, why_bytes, "runtime directory %s can be written by others",
+			    path);
 	return 0;
 }
 
@@ -78,7 +83,8 @@ static void remove_stale(const struct rundir *r)
 
 		if (n < 5 || strcmp(d->d_name + n - 5, ".sock"))
 			continue;
-		if (!fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISSOCK(st.st_mode))
+		if (!fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISSOCK(st.st_mode))
 			unlinkat(dirfd(dir), d->d_name, 0);
 	}
 	if (dir)
@@ -100,11 +106,16 @@ static int take_lock(struct rundir *r, char *why, size_t why_bytes)
 			return fail(-errno, why, why_bytes, "%s: %s", path, strerror(errno));
 		if (read(fd, pid, sizeof(pid) - 1) < 0)
 			pid[0] = 0;
-		return fail(-EBUSY, why, why_bytes, "medleyd runs already on %s (pid %ld)", r->path, strtol(pid, NULL, 10));
+		return fail(-EBUSY, why, why_bytes, "medleyd runs already on %s (pid %ld)", r->path,
+			    strtol(pid, NULL, 10));
 	}
-	/* The medleyd that had it removed the file just before it let go: the name may be another file's already. */
+	/*
+	 * The medleyd that had it removed the file just before it let go: the name may be another
+	 * file's already.
+	 */
 	if (fstat(fd, &st) < 0 || !st.st_nlink)
-		return fail(-EAGAIN, why, why_bytes, "medleyd on %s is just ending: try again", r->path);
+		return fail(-EAGAIN, why, why_bytes, "medleyd on %s is just ending: try again",
+			    r->path);
 	snprintf(pid, sizeof(pid), "%d\n", getpid());
 	if (ftruncate(fd, 0) < 0 || write(fd, pid, strlen(pid)) < 0)
 		return fail(-errno, why, why_bytes, "%s: %s", path, strerror(errno));
@@ -120,17 +131,20 @@ int rundir_claim(struct rundir *r, const char *path, char *why, size_t why_bytes
 
 	r->lock_fd = -1;
 	if (path[0] != '/')
-		return fail(-EINVAL, why, why_bytes, "runtime directory '%.200s' must be an absolute path", path);
+		return fail(-EINVAL, why, why_bytes,
+			    "runtime directory '%.200s' must be an absolute path", path);
 	if (strlen(path) > PATH_BYTES_MAX)
-		return fail(-ENAMETOOLONG, why, why_bytes,
-			    "runtime directory '%.200s' is too long: socket paths leave room for %zu characters", path,
-			    PATH_BYTES_MAX);
+		return fail(
+			-ENAMETOOLONG, why, why_bytes,
+			"runtime directory '%.200s' is too long: socket paths leave room for %zu characters",
+			path, PATH_BYTES_MAX);
 	snprintf(r->path, sizeof(r->path), "%s", path);
 	snprintf(r->api_path, sizeof(r->api_path), "%s/api.sock", path);
 	snprintf(sub, sizeof(sub), "%s/vgpu", path);
 	err = make_dir(path);
 	if (err)
-		return fail(err, why, why_bytes, "cannot create runtime directory %s: %s", path, strerror(-err));
+		return fail(err, why, why_bytes, "cannot create runtime directory %s: %s", path,
+			    strerror(-err));
 	err = check_dir(path, why, why_bytes);
 	if (!err)
 		err = take_lock(r, why, why_bytes);
@@ -143,7 +157,8 @@ int rundir_claim(struct rundir *r, const char *path, char *why, size_t why_bytes
 	if (!err)
 		remove_stale(r);
 	if (!err && !lstat(r->api_path, &st))
-		err = fail(-EEXIST, why, why_bytes, "%s is in the way and not a socket", r->api_path);
+		err = fail(-EEXIST, why, why_bytes, "%s is in the way and not a socket",
+			   r->api_path);
 	if (err)
 		mdl_close_fd(&r->lock_fd);
 	return err;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ring of recent lease intervals: which vGPU ran when, for charts. Fixed size; the oldest are overwritten. Names are kept once
- * for each vGPU and forgotten when the ring holds nothing of it any more. Part of medleyd's one thread.
+ * The ring of recent lease intervals: which vGPU ran when, for charts. Fixed size; the oldest are
+ * overwritten. Names are kept once for each vGPU and forgotten when the ring holds nothing of it
+ * any more. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -11,7 +12,7 @@
 
 struct ident {
 	struct ident *next;
-	uint64_t last;			/* sequence number of its latest interval */
+	uint64_t last; /* sequence number of its latest interval */
 	char uuid[MDL_MDEV_UUID_BYTES];
 	char name[MDL_MDEV_NAME_MAX + 1];
 };
@@ -24,7 +25,7 @@ struct interval {
 
 struct trace {
 	struct ident *idents;
-	uint64_t next;			/* sequence number of the next interval */
+	uint64_t next; /* sequence number of the next interval */
 	struct interval ring[TRACE_INTERVALS];
 };
 
@@ -79,17 +80,19 @@ static struct ident *find_ident(struct trace *t, const struct vgpu *v)
 	return i;
 }
 
-void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns, enum trace_kind kind)
+void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns,
+	       enum trace_kind kind)
 {
 	struct ident *who = find_ident(t, v);
 
 	if (!who || end_ns <= start_ns)
 		return;
 	who->last = t->next;
-	t->ring[t->next++ % TRACE_INTERVALS] = (struct interval){ start_ns, end_ns, who, kind };
+	t->ring[t->next++ % TRACE_INTERVALS] = (struct interval) { start_ns, end_ns, who, kind };
 }
 
-json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next, uint64_t *ret_dropped)
+json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next,
+		   uint64_t *ret_dropped)
 {
 	json_t *list = json_array();
 	uint64_t first = mdl_max_u64(since, oldest(t));
@@ -98,9 +101,11 @@ json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_
 	for (*ret_next = first; *ret_next < t->next && max--; (*ret_next)++) {
 		const struct interval *i = &t->ring[*ret_next % TRACE_INTERVALS];
 
-		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "vgpu", i->who->uuid, "name", i->who->name,
-						      "start_ns", (json_int_t)i->start_ns, "end_ns", (json_int_t)i->end_ns,
-						      "kind", i->kind == TRACE_PREEMPTED ? "preempted" : "run"));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I, s:I, s:s}", "vgpu", i->who->uuid, "name",
+					i->who->name, "start_ns", (json_int_t)i->start_ns, "end_ns",
+					(json_int_t)i->end_ns, "kind",
+					i->kind == TRACE_PREEMPTED ? "preempted" : "run"));
 	}
 	return list;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vGPU's life: created with its listening socket and its device process, which serves one VMM after the other; when the device
- * dies, a new one takes its place behind the same socket (with fresh VRAM), and its executors end; removed when the last of its
- * processes is gone, so that what it held is free when the API says so.
+ * A vGPU's life: created with its listening socket and its device process, which serves one VMM
+ * after the other; when the device dies, a new one takes its place behind the same socket (with
+ * fresh VRAM), and its executors end; removed when the last of its processes is gone, so that what
+ * it held is free when the API says so.
  *
- * A device that dies again and again is started ever more slowly, and given up after QUICK_DEATHS_MAX quick deaths in a row.
- * What a device says is checked by lib/ipc's table and here; a device that breaks the protocol is ended. Part of medleyd's one
- * thread.
+ * A device that dies again and again is started ever more slowly, and given up after
+ * QUICK_DEATHS_MAX quick deaths in a row. What a device says is checked by lib/ipc's table and
+ * here; a device that breaks the protocol is ended. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -20,10 +21,10 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 
-#define QUICK_DEATH_NS		(10 * MDL_NS_PER_S)
-#define QUICK_DEATHS_MAX	8
-#define RESTART_FIRST_US	50000
-#define MESSAGES_A_TURN		32
+#define QUICK_DEATH_NS	 (10 * MDL_NS_PER_S)
+#define QUICK_DEATHS_MAX 8
+#define RESTART_FIRST_US 50000
+#define MESSAGES_A_TURN	 32
 
 static int start_device(struct vgpu *v);
 
@@ -36,7 +37,8 @@ static void set_state(struct vgpu *v, enum mdl_instance_state state)
 
 /* ---- executors ---- */
 
-void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds, size_t nfds)
+void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
+		   size_t nfds)
 {
 	struct mdl_ipc_ctx m = { .hdr = { type, sizeof(m) }, .ctx = ctx, .error = error };
 	int err;
@@ -45,9 +47,10 @@ void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, 
 		return;
 	err = mdl_ipc_send(v->link, &m, fds, nfds);
 	if (!err || err == -EPIPE)
-		return;		/* gone: its end will be noticed */
+		return; /* gone: its end will be noticed */
 	/* It has not read what must fit easily: it hangs, or wants us to grow. */
-	mdl_log_limited(&v->protocol_log, MDL_LOG_WARN, "%s: device does not read its link (%s): ended", v->inst->name,
+	mdl_log_limited(&v->protocol_log, MDL_LOG_WARN,
+			"%s: device does not read its link (%s): ended", v->inst->name,
 			strerror(-err));
 	process_signal(&v->device, SIGKILL);
 }
@@ -109,12 +112,14 @@ static int fault_note(struct vgpu *v, const void *msg)
 	const struct mdl_ipc_fault *m = msg;
 
 	v->faults++;
-	mdl_log_limited(&v->fault_log, MDL_LOG_INFO, "%s: GPU fault: context %u, error %u, address 0x%llx", v->inst->name,
+	mdl_log_limited(&v->fault_log, MDL_LOG_INFO,
+			"%s: GPU fault: context %u, error %u, address 0x%llx", v->inst->name,
 			m->ctx, m->error, (unsigned long long)m->va);
 	if (v->fault_log.dropped)
 		return 0;
-	api_event(v->m, "fault", v, json_pack("{s:i, s:i, s:I}", "context", m->ctx, "error", m->error, "address",
-					      (json_int_t)m->va));
+	api_event(v->m, "fault", v,
+		  json_pack("{s:i, s:i, s:I}", "context", m->ctx, "error", m->error, "address",
+			    (json_int_t)m->va));
 	return 0;
 }
 
@@ -125,12 +130,9 @@ static int device_ready(struct vgpu *v, const void *msg)
 }
 
 static int (*const handlers[])(struct vgpu *v, const void *msg) = {
-	[MDL_IPC_CTX_OPEN] = ctx_open,
-	[MDL_IPC_CTX_CLOSE] = ctx_end,
-	[MDL_IPC_CTX_KILL] = ctx_end,
-	[MDL_IPC_VMM_STATE] = vmm_state,
-	[MDL_IPC_FAULT_NOTE] = fault_note,
-	[MDL_IPC_DEVICE_READY] = device_ready,
+	[MDL_IPC_CTX_OPEN] = ctx_open,	   [MDL_IPC_CTX_CLOSE] = ctx_end,
+	[MDL_IPC_CTX_KILL] = ctx_end,	   [MDL_IPC_VMM_STATE] = vmm_state,
+	[MDL_IPC_FAULT_NOTE] = fault_note, [MDL_IPC_DEVICE_READY] = device_ready,
 };
 
 static int read_link(struct vgpu *v)
@@ -163,7 +165,8 @@ static int on_link(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	if (!err || err == -EAGAIN)
 		return 0;
 	if (err == -EPROTO)
-		mdl_log_limited(&v->protocol_log, MDL_LOG_WARN, "%s: device broke the protocol: ended", v->inst->name);
+		mdl_log_limited(&v->protocol_log, MDL_LOG_WARN,
+				"%s: device broke the protocol: ended", v->inst->name);
 	/* Its end is noticed by its pidfd; until then nothing it says counts. */
 	v->link_source = sd_event_source_disable_unref(v->link_source);
 	mdl_close_fd(&v->link);
@@ -181,7 +184,8 @@ static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 	v->restart_timer = sd_event_source_disable_unref(v->restart_timer);
 	err = start_device(v);
 	if (err) {
-		mdl_log(MDL_LOG_ERROR, "%s: cannot start the device again: %s", v->inst->name, strerror(-err));
+		mdl_log(MDL_LOG_ERROR, "%s: cannot start the device again: %s", v->inst->name,
+			strerror(-err));
 		set_state(v, MDL_INSTANCE_FAILED);
 	}
 	return 0;
@@ -193,14 +197,16 @@ static void restart_device(struct vgpu *v)
 	int err;
 
 	if (++v->quick_deaths > QUICK_DEATHS_MAX) {
-		mdl_log(MDL_LOG_ERROR, "%s: device died %u times in a row: given up; remove the vGPU", v->inst->name,
-			v->quick_deaths);
+		mdl_log(MDL_LOG_ERROR,
+			"%s: device died %u times in a row: given up; remove the vGPU",
+			v->inst->name, v->quick_deaths);
 		set_state(v, MDL_INSTANCE_FAILED);
 		return;
 	}
 	v->device_restarts++;
 	set_state(v, MDL_INSTANCE_STARTING);
-	err = sd_event_add_time_relative(v->m->event, &v->restart_timer, CLOCK_MONOTONIC, delay, 1000, on_restart, v);
+	err = sd_event_add_time_relative(v->m->event, &v->restart_timer, CLOCK_MONOTONIC, delay,
+					 1000, on_restart, v);
 	if (err < 0)
 		set_state(v, MDL_INSTANCE_FAILED);
 }
@@ -230,8 +236,10 @@ static int start_device(struct vgpu *v)
 {
 	const struct mdl_vgpu_type *type = &v->inst->type;
 	char channels[16], contexts[16], units[16];
-	const char *args[] = { "--name", v->inst->name, "--channels", channels, "--contexts", contexts, "--compute-units",
-			       units, NULL };
+	const char *args[] = {
+		"--name", v->inst->name,     "--channels", channels, "--contexts",
+		contexts, "--compute-units", units,	   NULL,
+	};
 	mdl_autofd vram = -1, theirs = -1, ours = -1;
 	int pair[2], err;
 
@@ -245,8 +253,8 @@ static int start_device(struct vgpu *v)
 		return -errno;
 	ours = pair[0];
 	theirs = pair[1];
-	err = process_start(&v->device, v->m, "medley-device", args, (int[]){ theirs, v->listen_fd, vram }, 3,
-			    on_device_ended);
+	err = process_start(&v->device, v->m, "medley-device", args,
+			    (int[]) { theirs, v->listen_fd, vram }, 3, on_device_ended);
 	if (err)
 		return err;
 	v->device_started_ns = mdl_now_ns();
@@ -284,7 +292,8 @@ static void free_vgpu(struct vgpu *v)
 	free(v);
 }
 
-int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why, size_t why_bytes, struct vgpu **ret_v)
+int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why,
+		size_t why_bytes, struct vgpu **ret_v)
 {
 	static const struct mdl_log_limit limit = MDL_LOG_LIMIT_INIT;
 	struct mdl_instance *inst;
@@ -305,9 +314,11 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char 
 	v->link = v->listen_fd = v->device.pidfd = -1;
 	v->created_ns = mdl_now_ns();
 	v->fault_log = v->lost_log = v->protocol_log = limit;
-	snprintf(v->socket_path, sizeof(v->socket_path), "%s/vgpu/%s.sock", m->rundir.path, inst->uuid);
+	snprintf(v->socket_path, sizeof(v->socket_path), "%s/vgpu/%s.sock", m->rundir.path,
+		 inst->uuid);
 	inst->owner = v;
-	err = rundir_listen(v->socket_path, m->opt.socket_mode, m->opt.socket_uid, m->opt.socket_gid);
+	err = rundir_listen(v->socket_path, m->opt.socket_mode, m->opt.socket_uid,
+			    m->opt.socket_gid);
 	if (err < 0) {
 		describe_failure(err, v->socket_path, why, why_bytes);
 		if (err == -EADDRINUSE)

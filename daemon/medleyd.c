@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medleyd's main: arguments, the event loop, start and end. Everything that it starts ends with it: in order on SIGTERM and SIGINT,
- * by the kernel (death signal, pid namespaces, closed links) when it is killed. See medleyd.h for the parts.
+ * medleyd's main: arguments, the event loop, start and end. Everything that it starts ends with it:
+ * in order on SIGTERM and SIGINT, by the kernel (death signal, pid namespaces, closed links) when
+ * it is killed. See medleyd.h for the parts.
  */
 #include "medleyd.h"
 
@@ -22,9 +23,9 @@
 
 #include "base/cleanup.h"
 
-#define UID_BASE_DEFAULT	0x60000000u
-#define CHANNELS_DEFAULT	4096
-#define VRAM_DEFAULT_MAX	(64ull << 30)
+#define UID_BASE_DEFAULT 0x60000000u
+#define CHANNELS_DEFAULT 4096
+#define VRAM_DEFAULT_MAX (64ull << 30)
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
 {
@@ -68,9 +69,9 @@ static uint64_t number(const char *option, const char *text, uint64_t min, uint6
 	errno = 0;
 	v = strtoull(text, &end, base);
 	if (errno || end == text || *end || text[0] == '-' || v < min || v > max)
-		die(base == 8 ? "--%s: '%s' is not an octal number from %llo to %llo" :
-		    "--%s: '%s' is not a number from %llu to %llu", option, text, (unsigned long long)min,
-		    (unsigned long long)max);
+		die(base == 8 ? "--%s: '%s' is not an octal number from %llo to %llo"
+			      : "--%s: '%s' is not a number from %llu to %llu",
+		    option, text, (unsigned long long)min, (unsigned long long)max);
 	return v;
 }
 
@@ -139,7 +140,10 @@ static char *default_runtime_dir(void)
 	return format("%s/medley", xdg);
 }
 
-/* In a build tree and in tests the programs lie beside medleyd; installed ones have a directory of their own. */
+/*
+ * In a build tree and in tests the programs lie beside medleyd; installed ones have a directory of
+ * their own.
+ */
 static char *default_libexec_dir(void)
 {
 	char path[4096], *slash;
@@ -176,43 +180,103 @@ static uint32_t default_compute_units(void)
 
 static void parse_arguments(struct options *o, int argc, char **argv)
 {
-	enum { RUNTIME_DIR = 1, VRAM, CHANNELS, UNITS, POOL, POLICY, QUANTUM, GRACE, MODE, OWNER, UID_BASE, LIBEXEC, VERBOSE,
-	       HELP, VERSION };
+	enum {
+		RUNTIME_DIR = 1,
+		VRAM,
+		CHANNELS,
+		UNITS,
+		POOL,
+		POLICY,
+		QUANTUM,
+		GRACE,
+		MODE,
+		OWNER,
+		UID_BASE,
+		LIBEXEC,
+		VERBOSE,
+		HELP,
+		VERSION
+	};
 	static const struct option options[] = {
-		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR }, { "vram", required_argument, NULL, VRAM },
-		{ "channels", required_argument, NULL, CHANNELS }, { "compute-units", required_argument, NULL, UNITS },
-		{ "pool", required_argument, NULL, POOL }, { "policy", required_argument, NULL, POLICY },
-		{ "quantum-us", required_argument, NULL, QUANTUM }, { "grace-us", required_argument, NULL, GRACE },
-		{ "socket-mode", required_argument, NULL, MODE }, { "socket-owner", required_argument, NULL, OWNER },
-		{ "uid-base", required_argument, NULL, UID_BASE }, { "libexec-dir", required_argument, NULL, LIBEXEC },
-		{ "verbose", no_argument, NULL, VERBOSE }, { "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION }, { NULL },
+		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
+		{ "vram", required_argument, NULL, VRAM },
+		{ "channels", required_argument, NULL, CHANNELS },
+		{ "compute-units", required_argument, NULL, UNITS },
+		{ "pool", required_argument, NULL, POOL },
+		{ "policy", required_argument, NULL, POLICY },
+		{ "quantum-us", required_argument, NULL, QUANTUM },
+		{ "grace-us", required_argument, NULL, GRACE },
+		{ "socket-mode", required_argument, NULL, MODE },
+		{ "socket-owner", required_argument, NULL, OWNER },
+		{ "uid-base", required_argument, NULL, UID_BASE },
+		{ "libexec-dir", required_argument, NULL, LIBEXEC },
+		{ "verbose", no_argument, NULL, VERBOSE },
+		{ "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },
+		{ NULL },
 	};
 	int opt, index = 0;
 
-	*o = (struct options){
-		.vram_bytes = default_vram(), .channels = CHANNELS_DEFAULT, .compute_units = default_compute_units(),
-		.pool = 2, .sched = MDL_SCHED_PARAMS_DEFAULT, .policy = &mdl_sched_round_robin,
-		.uid_base = UID_BASE_DEFAULT, .socket_mode = 0600, .socket_uid = (uid_t)-1, .socket_gid = (gid_t)-1,
+	*o = (struct options) {
+		.vram_bytes = default_vram(),
+		.channels = CHANNELS_DEFAULT,
+		.compute_units = default_compute_units(),
+		.pool = 2,
+		.sched = MDL_SCHED_PARAMS_DEFAULT,
+		.policy = &mdl_sched_round_robin,
+		.uid_base = UID_BASE_DEFAULT,
+		.socket_mode = 0600,
+		.socket_uid = (uid_t)-1,
+		.socket_gid = (gid_t)-1,
 	};
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		const char *name = options[index].name;
 
 		switch (opt) {
-		case RUNTIME_DIR: free(o->runtime_dir); o->runtime_dir = format("%s", optarg); break;
-		case LIBEXEC: free(o->libexec_dir); o->libexec_dir = format("%s", optarg); break;
-		case VRAM: o->vram_bytes = size(name, optarg); break;
-		case CHANNELS: o->channels = (uint32_t)number(name, optarg, 1, 1u << 20, 10); break;
-		case UNITS: o->compute_units = (uint32_t)number(name, optarg, 1, 1024, 10); break;
-		case POOL: o->pool = (uint32_t)number(name, optarg, 0, 64, 10); break;
-		case QUANTUM: o->sched.quantum_ns = number(name, optarg, 50, 10000000, 10) * 1000; break;
-		case GRACE: o->sched.grace_ns = number(name, optarg, 0, 10000000, 10) * 1000; break;
-		case MODE: o->socket_mode = (mode_t)number(name, optarg, 0, 0777, 8); break;
-		case OWNER: owner(o, optarg); break;
-		case UID_BASE: o->uid_base = (uid_t)number(name, optarg, 1000, 0xfff00000u, 10); break;
-		case VERBOSE: mdl_log_init("medleyd", MDL_LOG_DEBUG); break;
-		case HELP: fputs(usage, stdout); exit(EXIT_SUCCESS);
-		case VERSION: puts("medleyd " MDL_VERSION); exit(EXIT_SUCCESS);
+		case RUNTIME_DIR:
+			free(o->runtime_dir);
+			o->runtime_dir = format("%s", optarg);
+			break;
+		case LIBEXEC:
+			free(o->libexec_dir);
+			o->libexec_dir = format("%s", optarg);
+			break;
+		case VRAM:
+			o->vram_bytes = size(name, optarg);
+			break;
+		case CHANNELS:
+			o->channels = (uint32_t)number(name, optarg, 1, 1u << 20, 10);
+			break;
+		case UNITS:
+			o->compute_units = (uint32_t)number(name, optarg, 1, 1024, 10);
+			break;
+		case POOL:
+			o->pool = (uint32_t)number(name, optarg, 0, 64, 10);
+			break;
+		case QUANTUM:
+			o->sched.quantum_ns = number(name, optarg, 50, 10000000, 10) * 1000;
+			break;
+		case GRACE:
+			o->sched.grace_ns = number(name, optarg, 0, 10000000, 10) * 1000;
+			break;
+		case MODE:
+			o->socket_mode = (mode_t)number(name, optarg, 0, 0777, 8);
+			break;
+		case OWNER:
+			owner(o, optarg);
+			break;
+		case UID_BASE:
+			o->uid_base = (uid_t)number(name, optarg, 1000, 0xfff00000u, 10);
+			break;
+		case VERBOSE:
+			mdl_log_init("medleyd", MDL_LOG_DEBUG);
+			break;
+		case HELP:
+			fputs(usage, stdout);
+			exit(EXIT_SUCCESS);
+		case VERSION:
+			puts("medleyd " MDL_VERSION);
+			exit(EXIT_SUCCESS);
 		case POLICY:
 			o->policy = mdl_sched_policy_find(optarg);
 			if (!o->policy) {
@@ -220,11 +284,13 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 				const struct mdl_sched_policy *p;
 
 				for (size_t i = 0; (p = mdl_sched_policy_at(i)); i++)
-					snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", p->name);
+					snprintf(known + strlen(known),
+						 sizeof(known) - strlen(known), " %s", p->name);
 				die("--policy: unknown policy '%s'; known:%s", optarg, known);
 			}
 			break;
-		default: exit(EXIT_FAILURE);	/* getopt said why */
+		default:
+			exit(EXIT_FAILURE); /* getopt said why */
 		}
 	}
 	if (optind < argc)
@@ -251,7 +317,10 @@ static void check_programs(const struct options *o)
 	}
 }
 
-/* The scheduler's decisions are late by as much as it waits for a CPU. Children start with normal priority. */
+/*
+ * The scheduler's decisions are late by as much as it waits for a CPU. Children start with normal
+ * priority.
+ */
 static void raise_priority(void)
 {
 	struct sched_param p = { .sched_priority = 1 };
@@ -261,7 +330,8 @@ static void raise_priority(void)
 		return;
 	}
 	if (setpriority(PRIO_PROCESS, 0, -10) < 0)
-		mdl_log(MDL_LOG_INFO, "may not raise its priority: turns may last longer than set on a busy machine");
+		mdl_log(MDL_LOG_INFO,
+			"may not raise its priority: turns may last longer than set on a busy machine");
 }
 
 static void raise_limits(void)
@@ -327,8 +397,8 @@ static int start_parts(struct manager *m)
 	if (!err)
 		err = mdl_mdev_create(&m->mdev);
 	if (!err)
-		err = mdl_mdev_add_pgpu(m->mdev, "cpu0", "cpu", m->opt.vram_bytes, m->opt.channels, m->opt.compute_units,
-					&pgpu);
+		err = mdl_mdev_add_pgpu(m->mdev, "cpu0", "cpu", m->opt.vram_bytes, m->opt.channels,
+					m->opt.compute_units, &pgpu);
 	if (!err)
 		err = gpu_create(m, pgpu, &m->gpu[0]);
 	if (!err)
@@ -347,7 +417,10 @@ static void stop_parts(struct manager *m)
 	m->stopping = true;
 	api_stop(m);
 	account_stop(m);
-	/* Links and exit notices of what is being ended are nobody's business any more: executors first, then their devices. */
+	/*
+	 * Links and exit notices of what is being ended are nobody's business any more: executors
+	 * first, then their devices.
+	 */
 	if (m->event)
 		executor_pool_stop(m);
 	while (m->mdev && (i = mdl_instance_next(m->mdev, NULL)))
@@ -370,7 +443,9 @@ int main(int argc, char **argv)
 	char why[512];
 	int err, null;
 
-	/* Started with closed standard descriptors: what we open next must not take their numbers. */
+	/*
+	 * Started with closed standard descriptors: what we open next must not take their numbers.
+	 */
 	do {
 		null = open("/dev/null", O_RDWR);
 	} while (null >= 0 && null <= STDERR_FILENO);
@@ -396,9 +471,10 @@ int main(int argc, char **argv)
 	}
 	raise_priority();
 	executor_pool_fill(&m);
-	mdl_log(MDL_LOG_INFO, "ready on %s: cpu0, %llu MiB VRAM, %u compute units, %s, quantum %llu us", m.rundir.path,
-		(unsigned long long)(m.opt.vram_bytes >> 20), m.opt.compute_units, m.opt.policy->name,
-		(unsigned long long)(m.opt.sched.quantum_ns / 1000));
+	mdl_log(MDL_LOG_INFO,
+		"ready on %s: cpu0, %llu MiB VRAM, %u compute units, %s, quantum %llu us",
+		m.rundir.path, (unsigned long long)(m.opt.vram_bytes >> 20), m.opt.compute_units,
+		m.opt.policy->name, (unsigned long long)(m.opt.sched.quantum_ns / 1000));
 	sd_notify(0, "READY=1");
 	err = sd_event_loop(m.event);
 	if (err < 0)

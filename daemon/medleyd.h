@@ -11,8 +11,8 @@
  *   medleyd-trace.c     the ring of recent lease intervals
  *   medleyd-api.c       API connections: lines in, lines out
  *   medleyd-methods.c   what the API can do
- * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are untrusted. Nothing here ever
- * looks into guest memory.
+ * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are
+ * untrusted. Nothing here ever looks into guest memory.
  */
 #ifndef MDL_DAEMON_MEDLEYD_H
 #define MDL_DAEMON_MEDLEYD_H
@@ -31,15 +31,18 @@
 #include "mdev/mdev.h"
 #include "sched/sched.h"
 
-/* What must not wait goes first: taking and granting the GPU, then ends of processes, links, and the API last. */
-#define PRIORITY_LEASE	(-100)
-#define PRIORITY_CHILD	(-50)
-#define PRIORITY_LINK	0
-#define PRIORITY_API	50
-#define PRIORITY_POOL	100
+/*
+ * What must not wait goes first: taking and granting the GPU, then ends of processes, links, and
+ * the API last.
+ */
+#define PRIORITY_LEASE (-100)
+#define PRIORITY_CHILD (-50)
+#define PRIORITY_LINK  0
+#define PRIORITY_API   50
+#define PRIORITY_POOL  100
 
-#define EXECUTORS_MAX		512	/* of all vGPUs together; each costs a process with an OpenCL runtime */
-#define SHARE_SAMPLES		16	/* of gpu_time, one each audit: a little more than a second */
+#define EXECUTORS_MAX 512 /* of all vGPUs together; each costs a process with an OpenCL runtime */
+#define SHARE_SAMPLES 16 /* of gpu_time, one each audit: a little more than a second */
 
 struct manager;
 
@@ -58,15 +61,16 @@ struct options {
 /* ---- medleyd-process.c ---- */
 struct process {
 	struct manager *m;
-	pid_t pid;			/* 0: none */
+	pid_t pid; /* 0: none */
 	int pidfd;
 	sd_event_source *source;
-	void (*ended)(struct process *p, int status);	/* reaped; status as of wait(2) */
+	void (*ended)(struct process *p, int status); /* reaped; status as of wait(2) */
 };
 
 /* fds become 3, 4, ... in the child and stay the caller's. -errno. */
-int process_start(struct process *p, struct manager *m, const char *program, const char *const *args, const int *fds,
-		  size_t nfds, void (*ended)(struct process *p, int status));
+int process_start(struct process *p, struct manager *m, const char *program,
+		  const char *const *args, const int *fds, size_t nfds,
+		  void (*ended)(struct process *p, int status));
 void process_signal(struct process *p, int sig);
 /* Kills it and waits until it is gone; `ended` is not called. For the end of medleyd. */
 void process_end_now(struct process *p);
@@ -74,34 +78,34 @@ void process_describe_end(int status, char *text, size_t bytes);
 
 /* ---- medleyd-executor.c, medleyd-lease.c ---- */
 struct executor {
-	struct executor *prev, *next;		/* in manager.executors */
-	struct executor *vgpu_next;		/* in vgpu.executors */
+	struct executor *prev, *next; /* in manager.executors */
+	struct executor *vgpu_next; /* in vgpu.executors */
 	struct manager *m;
 	struct process process;
 	struct mdl_lease *lease;
-	int control, map;			/* the device's ends, until they are handed over */
+	int control, map; /* the device's ends, until they are handed over */
 	int grant_fd, want_fd;
 	sd_event_source *ready_source, *want_source, *want_timer;
 	uint64_t started_ns;
 	bool warm;
-	bool expected;				/* its end was asked for: no reason for a log line */
+	bool expected; /* its end was asked for: no reason for a log line */
 	bool killed;
-	bool nice;				/* it warms up at low priority: nobody waits for it */
-	struct vgpu *vgpu;			/* NULL: in the pool, or finished with */
+	bool nice; /* it warms up at low priority: nobody waits for it */
+	struct vgpu *vgpu; /* NULL: in the pool, or finished with */
 	uint32_t ctx;
 
-	bool stop_sent;				/* SIGSTOP sent and not continued since */
-	bool stopped;				/* and the process has stopped */
-	bool confined;				/* burns without lease: stopped whenever it has none */
+	bool stop_sent; /* SIGSTOP sent and not continued since */
+	bool stopped; /* and the process has stopped */
+	bool confined; /* burns without lease: stopped whenever it has none */
 	uint64_t confined_until_ns, confine_ns;
-	uint64_t want_window_ns;		/* flood limit of the WANT eventfd */
+	uint64_t want_window_ns; /* flood limit of the WANT eventfd */
 	uint32_t wants;
 
-	uint64_t cpu_ns;			/* process CPU clock at the last look */
-	uint64_t claim_ns;			/* busy time by the page at the last look */
-	uint64_t cpu_unleased_ns;		/* CPU time without a lease since the last audit */
-	int64_t burn_ns;			/* CPU time that it may yet use without a lease */
-	uint64_t commands, kernels, compile_ns;	/* by the page, never decreasing */
+	uint64_t cpu_ns; /* process CPU clock at the last look */
+	uint64_t claim_ns; /* busy time by the page at the last look */
+	uint64_t cpu_unleased_ns; /* CPU time without a lease since the last audit */
+	int64_t burn_ns; /* CPU time that it may yet use without a lease */
+	uint64_t commands, kernels, compile_ns; /* by the page, never decreasing */
 };
 
 int executor_pool_start(struct manager *m);
@@ -123,36 +127,40 @@ struct vgpu {
 	int link, listen_fd;
 	sd_event_source *link_source, *restart_timer, *open_timer;
 	struct executor *executors;
-	uint64_t open_wanted;			/* bit per context: asked for an executor */
-	uint64_t open_tat_ns;			/* pace of executors handed out, see executor_serve() */
+	uint64_t open_wanted; /* bit per context: asked for an executor */
+	uint64_t open_tat_ns; /* pace of executors handed out, see executor_serve() */
 	char socket_path[160];
 	uint32_t vmm_pid;
 	uint64_t created_ns, device_started_ns;
 	uint32_t quick_deaths;
 	bool removing;
-	uint64_t remove_client;			/* who waits for the removal */
+	uint64_t remove_client; /* who waits for the removal */
 	json_t *remove_id;
 	struct mdl_log_limit fault_log, lost_log, protocol_log;
 
 	/* Accounts; those of executors that are gone included. */
 	uint64_t gpu_time_ns, commands, kernels, compile_ns;
 	uint64_t preemptions, faults, contexts_opened, executors_lost, device_restarts;
-	uint64_t unclaimed_ns;			/* charged beyond what its executors said */
-	uint64_t confinements;			/* worked without lease */
-	uint64_t uncharged_ns;			/* used, and the policy not told yet */
-	uint64_t window_ns;			/* while holding: since when time is not accounted yet */
-	uint64_t run_start_ns;			/* open interval of the trace; 0: none */
-	bool preempted;				/* this hold ended by a stop */
-	struct { uint64_t at_ns, gpu_time_ns; } sample[SHARE_SAMPLES];
+	uint64_t unclaimed_ns; /* charged beyond what its executors said */
+	uint64_t confinements; /* worked without lease */
+	uint64_t uncharged_ns; /* used, and the policy not told yet */
+	uint64_t window_ns; /* while holding: since when time is not accounted yet */
+	uint64_t run_start_ns; /* open interval of the trace; 0: none */
+	bool preempted; /* this hold ended by a stop */
+	struct {
+		uint64_t at_ns, gpu_time_ns;
+	} sample[SHARE_SAMPLES];
 	uint32_t samples;
 };
 
 /* why: one line for the user. */
-int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why, size_t why_bytes, struct vgpu **ret_v);
+int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why,
+		size_t why_bytes, struct vgpu **ret_v);
 /* Ends its processes; vgpu_settle_removal() frees it when the last is gone. */
 void vgpu_remove(struct vgpu *v);
 void vgpu_settle_removal(struct vgpu *v);
-void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds, size_t nfds);
+void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
+		   size_t nfds);
 void vgpu_destroy_now(struct vgpu *v);
 
 /* ---- medleyd-lease.c ---- */
@@ -197,14 +205,22 @@ void account_wake_audit(struct manager *m);
 double account_share(struct vgpu *v, uint64_t now);
 
 /* ---- medleyd-trace.c ---- */
-#define TRACE_INTERVALS	(1u << 17)
-enum trace_kind { TRACE_RUN, TRACE_PREEMPTED };
+#define TRACE_INTERVALS (1u << 17)
+enum trace_kind {
+	TRACE_RUN,
+	TRACE_PREEMPTED
+};
 struct trace;
 int trace_create(struct trace **ret_trace);
 void trace_destroy(struct trace *t);
-void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns, enum trace_kind kind);
-/* Intervals from sequence number `since`, at most max, as a JSON array. *ret_next: where to go on; *ret_dropped: overwritten. */
-json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next, uint64_t *ret_dropped);
+void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns,
+	       enum trace_kind kind);
+/*
+ * Intervals from sequence number `since`, at most max, as a JSON array. *ret_next: where to go on;
+ * *ret_dropped: overwritten.
+ */
+json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next,
+		   uint64_t *ret_dropped);
 
 /* ---- medleyd-api.c, medleyd-methods.c ---- */
 struct api;
@@ -222,9 +238,9 @@ struct method_call {
 	struct manager *m;
 	struct api_client *client;
 	json_t *id, *params;
-	const char *code;		/* error code, when the method returned NULL and is not answered later */
+	const char *code; /* error code, when the method returned NULL and is not answered later */
 	char message[512];
-	bool later;			/* answered by api_reply_later() */
+	bool later; /* answered by api_reply_later() */
 };
 /* Returns the result, or NULL with code and message set, or NULL with later set. */
 json_t *method_run(struct method_call *call, const char *method);
@@ -248,15 +264,15 @@ struct manager {
 	struct rundir rundir;
 	struct mdl_mdev *mdev;
 	struct gpu *gpu[MDL_MDEV_PGPUS_MAX];
-	struct executor executors;		/* list head: all, with or without vGPU */
+	struct executor executors; /* list head: all, with or without vGPU */
 	uint32_t num_executors;
-	uint32_t pool_deaths;			/* in a row, before they were warm */
-	uint64_t pool_last_ns;			/* when the last one was started */
+	uint32_t pool_deaths; /* in a row, before they were warm */
+	uint64_t pool_last_ns; /* when the last one was started */
 	sd_event_source *pool_timer;
 	struct mdl_log_limit pool_log;
-	struct vgpu *serve_next;		/* whose turn it is to get an executor */
+	struct vgpu *serve_next; /* whose turn it is to get an executor */
 	uint32_t uid_next;
-	bool isolate;				/* namespaces for children: false once the kernel refused */
+	bool isolate; /* namespaces for children: false once the kernel refused */
 	bool privileged;
 	bool stopping;
 	sd_event_source *audit;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Registry of instances and the accounts: see mdev.h. Names, UUIDs and type names come from API clients and are checked here.
- * Owned by one thread, the caller's.
+ * Registry of instances and the accounts: see mdev.h. Names, UUIDs and type names come from API
+ * clients and are checked here. Owned by one thread, the caller's.
  */
 #include "mdev/mdev.h"
 
@@ -20,7 +20,7 @@
 struct mdl_mdev {
 	struct mdl_pgpu pgpu[MDL_MDEV_PGPUS_MAX];
 	size_t pgpus;
-	struct mdl_instance head;	/* only its links are used */
+	struct mdl_instance head; /* only its links are used */
 	size_t instances;
 };
 
@@ -46,8 +46,8 @@ void mdl_mdev_destroy(struct mdl_mdev *m)
 
 static bool name_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-	       c == '-';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '_' || c == '-';
 }
 
 bool mdl_mdev_name_ok(const char *name)
@@ -63,8 +63,9 @@ bool mdl_mdev_name_ok(const char *name)
 	return uuid_parse(name, uuid) != 0;
 }
 
-int mdl_mdev_add_pgpu(struct mdl_mdev *m, const char *name, const char *backend, uint64_t vram_bytes, uint32_t channels,
-		      uint32_t compute_units, struct mdl_pgpu **ret_pgpu)
+int mdl_mdev_add_pgpu(struct mdl_mdev *m, const char *name, const char *backend,
+		      uint64_t vram_bytes, uint32_t channels, uint32_t compute_units,
+		      struct mdl_pgpu **ret_pgpu)
 {
 	struct mdl_pgpu *p;
 
@@ -97,7 +98,8 @@ struct mdl_pgpu *mdl_mdev_find_pgpu(struct mdl_mdev *m, const char *name)
 	return NULL;
 }
 
-static int __attribute__((format(printf, 4, 5))) refuse(int err, char *why, size_t bytes, const char *fmt, ...)
+static int __attribute__((format(printf, 4, 5)))
+refuse(int err, char *why, size_t bytes, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -107,8 +109,8 @@ static int __attribute__((format(printf, 4, 5))) refuse(int err, char *why, size
 	return err;
 }
 
-static int choose_type(struct mdl_mdev *m, const struct mdl_instance_request *req, char *why, size_t why_bytes,
-		       struct mdl_pgpu **ret_pgpu, struct mdl_vgpu_type *ret_type)
+static int choose_type(struct mdl_mdev *m, const struct mdl_instance_request *req, char *why,
+		       size_t why_bytes, struct mdl_pgpu **ret_pgpu, struct mdl_vgpu_type *ret_type)
 {
 	struct mdl_pgpu *p, *known = NULL;
 	struct mdl_vgpu_type type;
@@ -119,7 +121,8 @@ static int choose_type(struct mdl_mdev *m, const struct mdl_instance_request *re
 		return refuse(-ENOENT, why, why_bytes, "unknown pGPU '%.63s'", req->pgpu);
 	for (size_t i = 0; i < m->pgpus; i++) {
 		p = &m->pgpu[i];
-		if ((req->pgpu && strcmp(req->pgpu, p->name)) || !mdl_pgpu_find_type(p, req->type, &type))
+		if ((req->pgpu && strcmp(req->pgpu, p->name)) ||
+		    !mdl_pgpu_find_type(p, req->type, &type))
 			continue;
 		if (mdl_pgpu_available(p, &type)) {
 			*ret_pgpu = p;
@@ -132,7 +135,8 @@ static int choose_type(struct mdl_mdev *m, const struct mdl_instance_request *re
 		n = snprintf(why, why_bytes, "unknown type '%.32s'; known:", req->type);
 		used = mdl_min_u64((size_t)n, why_bytes - 1);
 		p = req->pgpu ? mdl_mdev_find_pgpu(m, req->pgpu) : &m->pgpu[0];
-		for (size_t i = 0; m->pgpus && mdl_pgpu_type(p, i, &type) && used < why_bytes - 1; i++) {
+		for (size_t i = 0; m->pgpus && mdl_pgpu_type(p, i, &type) && used < why_bytes - 1;
+		     i++) {
 			n = snprintf(why + used, why_bytes - used, " %s", type.name);
 			used = mdl_min_u64(used + (size_t)n, why_bytes - 1);
 		}
@@ -141,20 +145,23 @@ static int choose_type(struct mdl_mdev *m, const struct mdl_instance_request *re
 	p = known;
 	mdl_pgpu_find_type(p, req->type, &type);
 	if (p->exclusive)
-		return refuse(-EBUSY, why, why_bytes, "pGPU %s is taken as a whole by a pass-full vGPU", p->name);
+		return refuse(-EBUSY, why, why_bytes,
+			      "pGPU %s is taken as a whole by a pass-full vGPU", p->name);
 	if (type.class == MDL_VGPU_PASS)
-		return refuse(-EBUSY, why, why_bytes, "%s needs pGPU %s for itself; it has %u vGPU%s", type.name, p->name,
+		return refuse(-EBUSY, why, why_bytes,
+			      "%s needs pGPU %s for itself; it has %u vGPU%s", type.name, p->name,
 			      p->instances, p->instances == 1 ? "" : "s");
 	if (type.vram_bytes > p->vram_bytes - p->vram_used)
-		return refuse(-ENOSPC, why, why_bytes, "no VRAM left for %s: %llu MiB of %llu MiB free on pGPU %s", type.name,
-			      (unsigned long long)((p->vram_bytes - p->vram_used) / MIB),
+		return refuse(-ENOSPC, why, why_bytes,
+			      "no VRAM left for %s: %llu MiB of %llu MiB free on pGPU %s",
+			      type.name, (unsigned long long)((p->vram_bytes - p->vram_used) / MIB),
 			      (unsigned long long)(p->vram_bytes / MIB), p->name);
-	return refuse(-ENOSPC, why, why_bytes, "no channels left for %s: %u of %u free on pGPU %s", type.name,
-		      p->channels - p->channels_used, p->channels, p->name);
+	return refuse(-ENOSPC, why, why_bytes, "no channels left for %s: %u of %u free on pGPU %s",
+		      type.name, p->channels - p->channels_used, p->channels, p->name);
 }
 
-int mdl_instance_create(struct mdl_mdev *m, const struct mdl_instance_request *req, char *why, size_t why_bytes,
-			struct mdl_instance **ret_instance)
+int mdl_instance_create(struct mdl_mdev *m, const struct mdl_instance_request *req, char *why,
+			size_t why_bytes, struct mdl_instance **ret_instance)
 {
 	struct mdl_instance *i;
 	struct mdl_vgpu_type type;
@@ -166,9 +173,11 @@ int mdl_instance_create(struct mdl_mdev *m, const struct mdl_instance_request *r
 		return refuse(-EINVAL, why, why_bytes, "bad UUID '%.48s'", req->uuid);
 	if (req->name && !mdl_mdev_name_ok(req->name))
 		return refuse(-EINVAL, why, why_bytes,
-			      "bad name '%.64s': up to %d letters, digits, '.', '_', '-'", req->name, MDL_MDEV_NAME_MAX);
+			      "bad name '%.64s': up to %d letters, digits, '.', '_', '-'",
+			      req->name, MDL_MDEV_NAME_MAX);
 	if (m->instances == MDL_MDEV_INSTANCES_MAX)
-		return refuse(-EMFILE, why, why_bytes, "too many vGPUs (%d)", MDL_MDEV_INSTANCES_MAX);
+		return refuse(-EMFILE, why, why_bytes, "too many vGPUs (%d)",
+			      MDL_MDEV_INSTANCES_MAX);
 	ret = choose_type(m, req, why, why_bytes, &p, &type);
 	if (ret)
 		return ret;
@@ -208,7 +217,8 @@ void mdl_instance_remove(struct mdl_mdev *m, struct mdl_instance *i)
 {
 	struct mdl_pgpu *p = i->pgpu;
 
-	assert(p->instances && p->vram_used >= i->type.vram_bytes && p->channels_used >= i->type.channels);
+	assert(p->instances && p->vram_used >= i->type.vram_bytes &&
+	       p->channels_used >= i->type.channels);
 	p->instances--;
 	p->vram_used -= i->type.vram_bytes;
 	p->channels_used -= i->type.channels;
@@ -245,10 +255,13 @@ size_t mdl_instance_count(const struct mdl_mdev *m)
 
 /* From which states a state may be entered. */
 static const uint8_t from[MDL_INSTANCE_STATES] = {
-	[MDL_INSTANCE_STARTING] = 1 << MDL_INSTANCE_READY | 1 << MDL_INSTANCE_ACTIVE | 1 << MDL_INSTANCE_STARTING,
-	[MDL_INSTANCE_READY] = 1 << MDL_INSTANCE_STARTING | 1 << MDL_INSTANCE_ACTIVE | 1 << MDL_INSTANCE_READY,
+	[MDL_INSTANCE_STARTING] =
+		1 << MDL_INSTANCE_READY | 1 << MDL_INSTANCE_ACTIVE | 1 << MDL_INSTANCE_STARTING,
+	[MDL_INSTANCE_READY] =
+		1 << MDL_INSTANCE_STARTING | 1 << MDL_INSTANCE_ACTIVE | 1 << MDL_INSTANCE_READY,
 	[MDL_INSTANCE_ACTIVE] = 1 << MDL_INSTANCE_READY | 1 << MDL_INSTANCE_ACTIVE,
-	[MDL_INSTANCE_FAILED] = 1 << MDL_INSTANCE_STARTING | 1 << MDL_INSTANCE_READY | 1 << MDL_INSTANCE_ACTIVE,
+	[MDL_INSTANCE_FAILED] =
+		1 << MDL_INSTANCE_STARTING | 1 << MDL_INSTANCE_READY | 1 << MDL_INSTANCE_ACTIVE,
 };
 
 bool mdl_instance_set_state(struct mdl_instance *i, enum mdl_instance_state state)
@@ -261,7 +274,8 @@ bool mdl_instance_set_state(struct mdl_instance *i, enum mdl_instance_state stat
 
 const char *mdl_instance_state_name(enum mdl_instance_state state)
 {
-	static const char *const name[MDL_INSTANCE_STATES] = { "starting", "ready", "active", "failed" };
+	static const char *const name[MDL_INSTANCE_STATES] = { "starting", "ready", "active",
+							       "failed" };
 
 	return (unsigned int)state < MDL_INSTANCE_STATES ? name[state] : "?";
 }
@@ -284,7 +298,8 @@ bool mdl_mdev_consistent(struct mdl_mdev *m)
 			n++;
 		}
 		if (vram != p->vram_used || vram > p->vram_bytes || channels != p->channels_used ||
-		    channels > p->channels || n != p->instances || p->exclusive != (whole > 0) || (whole && n != 1))
+		    channels > p->channels || n != p->instances || p->exclusive != (whole > 0) ||
+		    (whole && n != 1))
 			return false;
 		total += n;
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The types that a pGPU offers: share-<VRAM>, doubling from 256 MiB up to the whole, each with channels and contexts in proportion,
- * and pass-full. VRAM is a power of two because it is a PCI region; a pGPU whose VRAM is not can be shared out completely but not be
- * given to one. Pure functions.
+ * The types that a pGPU offers: share-<VRAM>, doubling from 256 MiB up to the whole, each with
+ * channels and contexts in proportion, and pass-full. VRAM is a power of two because it is a PCI
+ * region; a pGPU whose VRAM is not can be shared out completely but not be given to one. Pure
+ * functions.
  */
 #include "mdev/mdev.h"
 
@@ -31,9 +32,11 @@ bool mdl_pgpu_type(const struct mdl_pgpu *p, size_t i, struct mdl_vgpu_type *ret
 	} else {
 		t.vram_bytes = SMALLEST << i;
 		if (t.vram_bytes < 1ull << 30)
-			snprintf(t.name, sizeof(t.name), "share-%um", (unsigned int)(t.vram_bytes >> 20));
+			snprintf(t.name, sizeof(t.name), "share-%um",
+				 (unsigned int)(t.vram_bytes >> 20));
 		else
-			snprintf(t.name, sizeof(t.name), "share-%ug", (unsigned int)(t.vram_bytes >> 30));
+			snprintf(t.name, sizeof(t.name), "share-%ug",
+				 (unsigned int)(t.vram_bytes >> 30));
 		t.channels = (uint32_t)mdl_min_u64(32ull << i, MDL_HW_CHAN_MAX);
 		t.contexts = (uint32_t)mdl_min_u64(8ull << i, MDL_HW_CTX_MAX);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Round-robin: those who wait take turns in the order in which they began to wait, each for one quantum. It promises that with n
- * entities at work nobody waits longer than (n - 1) turns, a turn being at most quantum + grace + stop_limit, and nothing about
- * shares beyond that: who uses only half of its turns gets half as much. Weights, caps and reservations are other policies'.
+ * Round-robin: those who wait take turns in the order in which they began to wait, each for one
+ * quantum. It promises that with n entities at work nobody waits longer than (n - 1) turns, a turn
+ * being at most quantum + grace + stop_limit, and nothing about shares beyond that: who uses only
+ * half of its turns gets half as much. Weights, caps and reservations are other policies'.
  */
 #include "sched/sched.h"
 

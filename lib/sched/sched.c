@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler core: see sched.h for the model. Every input notes what has happened and then calls settle(), which carries out
- * what follows from it until nothing more does. Inputs that come from inside an action only note: the settle() that called the
- * action sees the note when the action has returned.
+ * The scheduler core: see sched.h for the model. Every input notes what has happened and then calls
+ * settle(), which carries out what follows from it until nothing more does. Inputs that come from
+ * inside an action only note: the settle() that called the action sees the note when the action has
+ * returned.
  *
  * Owned by one thread, the caller's.
  */
@@ -21,16 +22,16 @@ struct mdl_sched {
 	const struct mdl_sched_actions *actions;
 	void *ctx;
 	struct mdl_sched_params params;
-	uint64_t now;			/* the latest time seen: a clock that steps back stands still instead */
+	uint64_t now; /* the latest time seen: a clock that steps back stands still instead */
 	struct mdl_sched_list entities;
-	struct mdl_sched_entity *holder;	/* HOLDING, ASKED or STOPPING */
+	struct mdl_sched_entity *holder; /* HOLDING, ASKED or STOPPING */
 	uint32_t waiting;
 	uint64_t turn_start;
-	uint64_t turn_end;		/* of the holder; binding only while others wait */
-	uint64_t limit;			/* ASKED: when to stop; STOPPING: when to take it as stopped */
-	uint64_t again;			/* nobody picked although some wait: when to ask the policy again */
-	uint64_t tick;			/* policy's next periodic work */
-	bool look;			/* the holder may be idle, worth a [take] */
+	uint64_t turn_end; /* of the holder; binding only while others wait */
+	uint64_t limit; /* ASKED: when to stop; STOPPING: when to take it as stopped */
+	uint64_t again; /* nobody picked although some wait: when to ask the policy again */
+	uint64_t tick; /* policy's next periodic work */
+	bool look; /* the holder may be idle, worth a [take] */
 	bool settling;
 };
 
@@ -40,7 +41,8 @@ static const uint8_t allowed[MDL_SCHED_STATES] = {
 	[MDL_SCHED_ASLEEP] = 1 << MDL_SCHED_WAITING,
 	[MDL_SCHED_WAITING] = 1 << MDL_SCHED_ASLEEP | 1 << MDL_SCHED_HOLDING,
 	[MDL_SCHED_HOLDING] = 1 << MDL_SCHED_ASKED | 1 << MDL_SCHED_ASLEEP | 1 << MDL_SCHED_WAITING,
-	[MDL_SCHED_ASKED] = 1 << MDL_SCHED_STOPPING | 1 << MDL_SCHED_ASLEEP | 1 << MDL_SCHED_WAITING,
+	[MDL_SCHED_ASKED] =
+		1 << MDL_SCHED_STOPPING | 1 << MDL_SCHED_ASLEEP | 1 << MDL_SCHED_WAITING,
 	[MDL_SCHED_STOPPING] = 1 << MDL_SCHED_ASLEEP | 1 << MDL_SCHED_WAITING,
 };
 
@@ -53,7 +55,10 @@ static void set_state(struct mdl_sched *s, struct mdl_sched_entity *e, enum mdl_
 
 static void see_time(struct mdl_sched *s, uint64_t now)
 {
-	/* Half of the range is out of reach, so that a deadline, which saturates, always lies ahead. */
+	/*
+	 * Half of the range is out of reach, so that a deadline, which saturates, always lies
+	 * ahead.
+	 */
 	s->now = mdl_max_u64(s->now, mdl_min_u64(now, UINT64_MAX / 2));
 }
 
@@ -90,7 +95,8 @@ static void end_hold(struct mdl_sched *s, bool awake)
 
 static void begin_hold(struct mdl_sched *s, struct mdl_sched_entity *e)
 {
-	uint64_t waited = s->now - e->since_ns, quantum = s->policy->quantum(s->policy_data, e, s->now);
+	uint64_t waited = s->now - e->since_ns,
+		 quantum = s->policy->quantum(s->policy_data, e, s->now);
 
 	s->waiting--;
 	e->waited_ns += waited;
@@ -133,7 +139,10 @@ static bool step(struct mdl_sched *s)
 		if (s->look || s->now >= s->turn_end) {
 			s->look = false;
 			if (s->actions->take(s->ctx, e, s->now >= s->turn_end, &awake)) {
-				/* An input from inside take() may have detached it or said more than take() knows. */
+				/*
+				 * An input from inside take() may have detached it or said more
+				 * than take() knows.
+				 */
 				if (s->holder == e)
 					end_hold(s, awake);
 				return true;
@@ -184,7 +193,8 @@ static bool params_ok(const struct mdl_sched_params *p)
 }
 
 int mdl_sched_create(const struct mdl_sched_policy *policy, const struct mdl_sched_params *params,
-		     const struct mdl_sched_actions *actions, void *ctx, uint64_t now, struct mdl_sched **ret_sched)
+		     const struct mdl_sched_actions *actions, void *ctx, uint64_t now,
+		     struct mdl_sched **ret_sched)
 {
 	struct mdl_sched *s;
 
@@ -294,7 +304,8 @@ void mdl_sched_released(struct mdl_sched *s, struct mdl_sched_entity *e, bool aw
 	settle(s);
 }
 
-void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now)
+void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns,
+		      uint64_t now)
 {
 	see_time(s, now);
 	if (e->state == MDL_SCHED_DETACHED)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler core: who may use one GPU (or one partition of it), and until when. It is a state machine without a clock, without
- * system calls and without processes: the owner (medleyd, a test, a simulator) calls it when something has happened and says what
- * time it is; decisions come out as calls of struct mdl_sched_actions. What is fair is the policy's business (struct
- * mdl_sched_policy, below); that there is one holder at a time, that quanta end, that a lease which is not given back is taken, is
- * the core's, for every policy.
+ * The scheduler core: who may use one GPU (or one partition of it), and until when. It is a state
+ * machine without a clock, without system calls and without processes: the owner (medleyd, a test,
+ * a simulator) calls it when something has happened and says what time it is; decisions come out as
+ * calls of struct mdl_sched_actions. What is fair is the policy's business (struct
+ * mdl_sched_policy, below); that there is one holder at a time, that quanta end, that a lease which
+ * is not given back is taken, is the core's, for every policy.
  *
  * An entity moves like this (in brackets what the core calls):
  *
@@ -13,13 +14,14 @@
  *        |                 |                 [take] released   released      released, or [expire]
  *        +---- sleeping ---+---- awake ---------+--+--------------+------------------+
  *
- * The holder keeps the lease, without any switching, as long as nobody waits. A holder that has become idle loses the lease the
- * moment somebody else wants it ([take]).
+ * The holder keeps the lease, without any switching, as long as nobody waits. A holder that has
+ * become idle loses the lease the moment somebody else wants it ([take]).
  *
- * Left out on purpose: what a lease is made of (lib/ipc/lease.h), accounting of real time (the owner reports it), placement on
- * several GPUs (one scheduler each).
+ * Left out on purpose: what a lease is made of (lib/ipc/lease.h), accounting of real time (the
+ * owner reports it), placement on several GPUs (one scheduler each).
  *
- * One thread. The inputs may be called from inside actions; actions are then run after the current one has returned.
+ * One thread. The inputs may be called from inside actions; actions are then run after the current
+ * one has returned.
  */
 #ifndef MDL_SCHED_SCHED_H
 #define MDL_SCHED_SCHED_H
@@ -32,11 +34,11 @@
 
 enum mdl_sched_state {
 	MDL_SCHED_DETACHED,
-	MDL_SCHED_ASLEEP,	/* wants nothing */
-	MDL_SCHED_WAITING,	/* wants the GPU */
-	MDL_SCHED_HOLDING,	/* has it */
-	MDL_SCHED_ASKED,	/* has it and was asked to give it back */
-	MDL_SCHED_STOPPING,	/* is being stopped */
+	MDL_SCHED_ASLEEP, /* wants nothing */
+	MDL_SCHED_WAITING, /* wants the GPU */
+	MDL_SCHED_HOLDING, /* has it */
+	MDL_SCHED_ASKED, /* has it and was asked to give it back */
+	MDL_SCHED_STOPPING, /* is being stopped */
 	MDL_SCHED_STATES
 };
 
@@ -46,55 +48,75 @@ struct mdl_sched_list {
 	struct mdl_sched_list *prev, *next;
 };
 
-/* Embedded in the owner's object; zeroed before attach. The owner may read it and touches nothing but `owner`. */
+/*
+ * Embedded in the owner's object; zeroed before attach. The owner may read it and touches nothing
+ * but `owner`.
+ */
 struct mdl_sched_entity {
 	void *owner;
 	enum mdl_sched_state state;
-	bool awake;			/* last known: has work */
-	struct mdl_sched_list all;	/* in mdl_sched.entities */
-	void *policy_data;		/* entity_bytes of the policy, zeroed at attach */
-	uint64_t since_ns;		/* of the state */
-	uint64_t grants, asks, stops;	/* counters */
-	uint64_t held_ns;		/* time as holder, from grant to release, finished holds only */
-	uint64_t charged_ns;		/* what the owner said it used */
-	uint64_t waited_ns, waited_max_ns;	/* from wanting to holding */
+	bool awake; /* last known: has work */
+	struct mdl_sched_list all; /* in mdl_sched.entities */
+	void *policy_data; /* entity_bytes of the policy, zeroed at attach */
+	uint64_t since_ns; /* of the state */
+	uint64_t grants, asks, stops; /* counters */
+	uint64_t held_ns; /* time as holder, from grant to release, finished holds only */
+	uint64_t charged_ns; /* what the owner said it used */
+	uint64_t waited_ns, waited_max_ns; /* from wanting to holding */
 };
 
 struct mdl_sched_params {
-	uint64_t quantum_ns;		/* a holder's turn while others wait; the policy may vary it */
-	uint64_t grace_ns;		/* between [ask] and [stop] */
-	uint64_t stop_limit_ns;		/* a stop that has not been confirmed by then counts as done */
+	uint64_t quantum_ns; /* a holder's turn while others wait; the policy may vary it */
+	uint64_t grace_ns; /* between [ask] and [stop] */
+	uint64_t stop_limit_ns; /* a stop that has not been confirmed by then counts as done */
 };
 
-#define MDL_SCHED_PARAMS_DEFAULT { .quantum_ns = 2000000, .grace_ns = 200000, .stop_limit_ns = 500000 }
+#define MDL_SCHED_PARAMS_DEFAULT                                                   \
+	{                                                                          \
+		.quantum_ns = 2000000, .grace_ns = 200000, .stop_limit_ns = 500000 \
+	}
 
-/* Decisions. All mandatory, called on the thread that called the input; e's owner carries them out. None may block for long. */
+/*
+ * Decisions. All mandatory, called on the thread that called the input; e's owner carries them out.
+ * None may block for long.
+ */
 struct mdl_sched_actions {
 	/* e is the holder now and may start at once. */
 	void (*grant)(void *ctx, struct mdl_sched_entity *e);
 	/*
-	 * Others wait. If e runs nothing at this moment and is not about to (or its turn is over: then in any case), take the lease from
-	 * it and return true: e is no longer the holder; *ret_awake tells whether it still wants the GPU. False: it is running, and
-	 * should tell (mdl_sched_sleep) as soon as it is idle.
+	 * Others wait. If e runs nothing at this moment and is not about to (or its turn is over:
+	 * then in any case), take the lease from it and return true: e is no longer the holder;
+	 * *ret_awake tells whether it still wants the GPU. False: it is running, and should tell
+	 * (mdl_sched_sleep) as soon as it is idle.
 	 */
 	bool (*take)(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awake);
 	/* e shall give back: mdl_sched_released() is expected soon. */
 	void (*ask)(void *ctx, struct mdl_sched_entity *e);
-	/* e did not: stop it by force; mdl_sched_released() follows, at once (from inside) or later. */
+	/*
+	 * e did not: stop it by force; mdl_sched_released() follows, at once (from inside) or
+	 * later.
+	 */
 	void (*stop)(void *ctx, struct mdl_sched_entity *e);
-	/* The stop was not confirmed within stop_limit_ns: e counts as stopped, and is no longer the holder when this returns. */
+	/*
+	 * The stop was not confirmed within stop_limit_ns: e counts as stopped, and is no longer
+	 * the holder when this returns.
+	 */
 	void (*expire)(void *ctx, struct mdl_sched_entity *e);
 };
 
 /*
- * A policy: who is next, for how long. It sees the waiting entities come and go and is told what the holder used. It owns
- * e->policy_data and `data` (zeroed memory of its own sizes). Slots may be called in any order that the states allow and never
- * call back into the core. `now` never decreases.
+ * A policy: who is next, for how long. It sees the waiting entities come and go and is told what
+ * the holder used. It owns e->policy_data and `data` (zeroed memory of its own sizes). Slots may be
+ * called in any order that the states allow and never call back into the core. `now` never
+ * decreases.
  */
 struct mdl_sched_policy {
 	const char *name;
 	size_t sched_bytes, entity_bytes;
-	/* Mandatory. Called once at the start, with data all zero, and whenever the parameters have changed. */
+	/*
+	 * Mandatory. Called once at the start, with data all zero, and whenever the parameters have
+	 * changed.
+	 */
 	void (*configure)(void *data, const struct mdl_sched_params *params, uint64_t now);
 	/* Optional. An entity came (not waiting) or goes (not waiting). */
 	void (*attach)(void *data, struct mdl_sched_entity *e, uint64_t now);
@@ -104,17 +126,25 @@ struct mdl_sched_policy {
 	/* Mandatory. e stopped waiting without having been picked. */
 	void (*dequeue)(void *data, struct mdl_sched_entity *e, uint64_t now);
 	/*
-	 * Mandatory. Takes the next holder out of the waiting ones. NULL: nobody for now, although some wait; the core asks again at
-	 * *ret_again (set to MDL_SCHED_NEVER before the call) or when anything changes.
+	 * Mandatory. Takes the next holder out of the waiting ones. NULL: nobody for now, although
+	 * some wait; the core asks again at *ret_again (set to MDL_SCHED_NEVER before the call) or
+	 * when anything changes.
 	 */
 	struct mdl_sched_entity *(*pick)(void *data, uint64_t now, uint64_t *ret_again);
 	/* Mandatory. How long e may hold while others wait, at least 1. */
 	uint64_t (*quantum)(void *data, struct mdl_sched_entity *e, uint64_t now);
 	/* Optional. e used ran_ns of the GPU. */
 	void (*charge)(void *data, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now);
-	/* Optional. Whether `woken`, which has just begun to wait, is worth ending the holder's turn at once. */
-	bool (*preempts)(void *data, struct mdl_sched_entity *woken, struct mdl_sched_entity *holder, uint64_t now);
-	/* Optional. Periodic work: called when due; returns when it wants to be called next (MDL_SCHED_NEVER: not). */
+	/*
+	 * Optional. Whether `woken`, which has just begun to wait, is worth ending the holder's
+	 * turn at once.
+	 */
+	bool (*preempts)(void *data, struct mdl_sched_entity *woken,
+			 struct mdl_sched_entity *holder, uint64_t now);
+	/*
+	 * Optional. Periodic work: called when due; returns when it wants to be called next
+	 * (MDL_SCHED_NEVER: not).
+	 */
 	uint64_t (*tick)(void *data, uint64_t now);
 };
 
@@ -126,11 +156,15 @@ const struct mdl_sched_policy *mdl_sched_policy_at(size_t i);
 
 /* actions and ctx must stay valid for the scheduler's life. -EINVAL a zero quantum; -ENOMEM. */
 int mdl_sched_create(const struct mdl_sched_policy *policy, const struct mdl_sched_params *params,
-		     const struct mdl_sched_actions *actions, void *ctx, uint64_t now, struct mdl_sched **ret_sched);
+		     const struct mdl_sched_actions *actions, void *ctx, uint64_t now,
+		     struct mdl_sched **ret_sched);
 /* All entities must have been detached. */
 void mdl_sched_destroy(struct mdl_sched *s);
 
-/* Live changes. Waiting entities keep their order as far as the new policy lets them. On failure nothing has changed. */
+/*
+ * Live changes. Waiting entities keep their order as far as the new policy lets them. On failure
+ * nothing has changed.
+ */
 int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *policy, uint64_t now);
 int mdl_sched_set_params(struct mdl_sched *s, const struct mdl_sched_params *params, uint64_t now);
 const struct mdl_sched_policy *mdl_sched_policy_of(const struct mdl_sched *s);
@@ -138,7 +172,10 @@ const struct mdl_sched_params *mdl_sched_params_of(const struct mdl_sched *s);
 
 /* The entity comes, asleep. -EBUSY it is attached already; -ENOMEM. */
 int mdl_sched_attach(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t now);
-/* The entity is gone, whatever its state; no action is called for it any more. If it held the GPU the owner has ended its use. */
+/*
+ * The entity is gone, whatever its state; no action is called for it any more. If it held the GPU
+ * the owner has ended its use.
+ */
 void mdl_sched_detach(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t now);
 
 /* What has happened. Calls that do not fit the entity's state (a late message) do no harm. */
@@ -147,11 +184,15 @@ void mdl_sched_sleep(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t n
 /* The lease came back (given back, or stopped); awake: it wants it again. */
 void mdl_sched_released(struct mdl_sched *s, struct mdl_sched_entity *e, bool awake, uint64_t now);
 /* e used the GPU for ran_ns. May be called at any time while attached. */
-void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now);
+void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns,
+		      uint64_t now);
 /* Time has passed. Needed at mdl_sched_deadline(), harmless at any time. */
 void mdl_sched_run(struct mdl_sched *s, uint64_t now);
 
-/* When mdl_sched_run() must be called next; MDL_SCHED_NEVER if nothing is due. Changes with every input. */
+/*
+ * When mdl_sched_run() must be called next; MDL_SCHED_NEVER if nothing is due. Changes with every
+ * input.
+ */
 uint64_t mdl_sched_deadline(const struct mdl_sched *s);
 
 struct mdl_sched_entity *mdl_sched_holder(const struct mdl_sched *s);

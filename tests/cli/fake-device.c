@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stands in for medley-device in the tests of medleyd. The vGPU's name says what it does: words between dots, the first for the
- * test's use. Each word that it does not know itself names the behaviour of an executor (fake-exec.c), which it asks for in a context
- * of its own. It prints what it hears, so that the test finds it in medleyd's log.
+ * Stands in for medley-device in the tests of medleyd. The vGPU's name says what it does: words
+ * between dots, the first for the test's use. Each word that it does not know itself names the
+ * behaviour of an executor (fake-exec.c), which it asks for in a context of its own. It prints what
+ * it hears, so that the test finds it in medleyd's log.
  *
  *   die      exits at once                    silent   never says that it is ready
  *   spam     breaks the protocol              wild     asks for a context out of range
@@ -41,7 +42,8 @@ static void send_ctx(uint32_t type, uint32_t ctx)
 
 static void granted(const struct mdl_ipc_ctx *m, int fds[2])
 {
-	struct mdl_ipc_exec_setup setup = { .hdr = { MDL_IPC_EXEC_SETUP, sizeof(setup) }, .ctx = m->ctx };
+	struct mdl_ipc_exec_setup setup = { .hdr = { MDL_IPC_EXEC_SETUP, sizeof(setup) },
+					    .ctx = m->ctx };
 
 	fprintf(stderr, "fake-device: granted %u error %u\n", m->ctx, m->error);
 	if (m->error)
@@ -86,9 +88,14 @@ static void serve(void)
 			continue;
 		}
 		switch (msg.ctx.hdr.type) {
-		case MDL_IPC_CTX_GRANTED: granted(&msg.ctx, fds); break;
-		case MDL_IPC_CTX_LOST: lost(&msg.ctx); break;
-		default: exit(1);
+		case MDL_IPC_CTX_GRANTED:
+			granted(&msg.ctx, fds);
+			break;
+		case MDL_IPC_CTX_LOST:
+			lost(&msg.ctx);
+			break;
+		default:
+			exit(1);
 		}
 	}
 }
@@ -122,7 +129,7 @@ int main(int argc, char **argv)
 		return 2;
 	check_descriptors(256ull << 20);
 	strtok(name, ".");
-	for (char *w; (w = strtok(NULL, ".")); ) {
+	for (char *w; (w = strtok(NULL, "."));) {
 		if (!strcmp(w, "die"))
 			return 3;
 		else if (!strcmp(w, "silent"))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stands in for medley-exec in the tests of medleyd: holds leases well or badly, as EXEC_SETUP says.
+ * Stands in for medley-exec in the tests of medleyd: holds leases well or badly, as EXEC_SETUP
+ * says.
  *
  *   idle     never wants anything
  *   obey     always has work; gives back when asked; counts honestly
@@ -13,7 +14,8 @@
  *   wants    signals WANT without end
  *   garbage  writes nonsense all over its page
  *
- * A file exec.mode beside the program changes how it starts: "die" exits, "mute" is never ready, "slow" takes a second.
+ * A file exec.mode beside the program changes how it starts: "die" exits, "mute" is never ready,
+ * "slow" takes a second.
  */
 #include <poll.h>
 #include <signal.h>
@@ -30,7 +32,7 @@
 #include "ipc/lease.h"
 #include "tests/cli/fake.h"
 
-#define US 1000ull
+#define US	1000ull
 #define FOREVER (1ull << 62)
 
 static struct mdl_lease *page;
@@ -122,12 +124,24 @@ static void behave(uint32_t how)
 	uint32_t noise = 1;
 
 	switch (how) {
-	case FAKE_OBEY: run(FOREVER, true, true); break;
-	case FAKE_HOG: run(FOREVER, false, true); break;
-	case FAKE_LIAR: run(FOREVER, false, false); break;
-	case FAKE_LIGHT: light(); break;
-	case FAKE_SNEAK: spin(FOREVER); break;
-	case FAKE_CRASH: *nowhere = 1; break;
+	case FAKE_OBEY:
+		run(FOREVER, true, true);
+		break;
+	case FAKE_HOG:
+		run(FOREVER, false, true);
+		break;
+	case FAKE_LIAR:
+		run(FOREVER, false, false);
+		break;
+	case FAKE_LIGHT:
+		light();
+		break;
+	case FAKE_SNEAK:
+		spin(FOREVER);
+		break;
+	case FAKE_CRASH:
+		*nowhere = 1;
+		break;
 	case FAKE_NAP:
 		for (;;) {
 			run(1000 * US, true, true);
@@ -139,7 +153,8 @@ static void behave(uint32_t how)
 	case FAKE_GARBAGE:
 		for (;;) {
 			for (size_t i = 0; i < sizeof(*page) / 4; i++)
-				((volatile uint32_t *)page)[i] = noise = noise * 1664525u + 1013904223u;
+				((volatile uint32_t *)page)[i] = noise =
+					noise * 1664525u + 1013904223u;
 			mdl_eventfd_signal(MDL_FD_EXEC_WANT);
 			spin(20 * US);
 		}

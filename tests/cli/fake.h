@@ -6,11 +6,23 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { FAKE_IDLE, FAKE_OBEY, FAKE_HOG, FAKE_LIGHT, FAKE_LIAR, FAKE_SNEAK, FAKE_CRASH, FAKE_WANTS, FAKE_GARBAGE, FAKE_NAP };
+enum {
+	FAKE_IDLE,
+	FAKE_OBEY,
+	FAKE_HOG,
+	FAKE_LIGHT,
+	FAKE_LIAR,
+	FAKE_SNEAK,
+	FAKE_CRASH,
+	FAKE_WANTS,
+	FAKE_GARBAGE,
+	FAKE_NAP
+};
 
 static inline uint32_t fake_behaviour(const char *word)
 {
-	static const char *const names[] = { "idle", "obey", "hog", "light", "liar", "sneak", "crash", "wants", "garbage", "nap" };
+	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
+					     "sneak", "crash", "wants", "garbage", "nap" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The mediated-device core: types, accounts, exclusion, names, and that the books always balance. */
+/*
+ * The mediated-device core: types, accounts, exclusion, names, and that the books always balance.
+ */
 #include "mdev/mdev.h"
 
 #include "base/util.h"
@@ -27,7 +29,8 @@ static int make(const char *type, const char *name, const char *uuid, struct mdl
 
 static void types_of_a_pgpu(void)
 {
-	static const char *const names[] = { "share-256m", "share-512m", "share-1g", "share-2g", "share-4g", "pass-full" };
+	static const char *const names[] = { "share-256m", "share-512m", "share-1g",
+					     "share-2g",   "share-4g",	 "pass-full" };
 	struct mdl_vgpu_type t;
 	size_t i;
 
@@ -78,7 +81,7 @@ static void room_runs_out(void)
 	CHECK(mdl_mdev_consistent(m));
 	mdl_mdev_destroy(m);
 
-	setup(GIB, 70);		/* channels before VRAM */
+	setup(GIB, 70); /* channels before VRAM */
 	CHECK_EQ(make("share-256m", "a", NULL, &i), 0);
 	CHECK_EQ(make("share-256m", "b", NULL, &i), 0);
 	CHECK_EQ(make("share-256m", "c", NULL, &i), -ENOSPC);
@@ -131,12 +134,25 @@ static void several_pgpus(void)
 
 static void names_and_uuids(void)
 {
-	static const char *const bad_names[] = { "", "-x", ".x", "a/b", "a b", "a\n", "\xc3\xa4", "../../etc/passwd",
+	static const char *const bad_names[] = {
+		"",
+		"-x",
+		".x",
+		"a/b",
+		"a b",
+		"a\n",
+		"\xc3\xa4",
+		"../../etc/passwd",
 		"0b1d6c2e-3f54-4a76-9b98-aabbccddeeff",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
-	static const char *const bad_uuids[] = { "", "x", "0b1d6c2e-3f54-4a76-9b98-aabbccddeef",
-		"0b1d6c2e-3f54-4a76-9b98-aabbccddeefff", "0b1d6c2e 3f54-4a76-9b98-aabbccddeeff",
-		"00000000-0000-0000-0000-000000000000", "../../../../../../../../etc/passwd00" };
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	};
+	static const char *const bad_uuids[] = { "",
+						 "x",
+						 "0b1d6c2e-3f54-4a76-9b98-aabbccddeef",
+						 "0b1d6c2e-3f54-4a76-9b98-aabbccddeefff",
+						 "0b1d6c2e 3f54-4a76-9b98-aabbccddeeff",
+						 "00000000-0000-0000-0000-000000000000",
+						 "../../../../../../../../etc/passwd00" };
 	struct mdl_instance *i, *j;
 
 	setup(4 * GIB, 2048);
@@ -149,7 +165,9 @@ static void names_and_uuids(void)
 		CHECK(strstr(why, "bad UUID"));
 	}
 	CHECK_EQ(make("share-3g", NULL, NULL, &i), -ENOENT);
-	CHECK_STR(why, "unknown type 'share-3g'; known: share-256m share-512m share-1g share-2g share-4g pass-full");
+	CHECK_STR(
+		why,
+		"unknown type 'share-3g'; known: share-256m share-512m share-1g share-2g share-4g pass-full");
 	CHECK_EQ(mdl_instance_count(m), 0);
 
 	CHECK_EQ(make("share-256m", "desk.top_1-a", "0B1D6C2E-3F54-4A76-9B98-AABBCCDDEEFF", &i), 0);
@@ -163,7 +181,8 @@ static void names_and_uuids(void)
 	CHECK(strstr(why, "UUID"));
 	CHECK_EQ(make("share-256m", NULL, NULL, &j), 0);
 	CHECK(!strncmp(j->name, "vgpu-", 5) && !strncmp(j->name + 5, j->uuid, 8));
-	CHECK(mdl_instance_next(m, NULL) == i && mdl_instance_next(m, i) == j && !mdl_instance_next(m, j));
+	CHECK(mdl_instance_next(m, NULL) == i && mdl_instance_next(m, i) == j &&
+	      !mdl_instance_next(m, j));
 	CHECK(mdl_mdev_consistent(m));
 	mdl_mdev_destroy(m);
 }
@@ -186,10 +205,14 @@ static void states(void)
 	mdl_mdev_destroy(m);
 }
 
-/* Random creations and removals on two pGPUs: the books balance after each, and nothing is left at the end. */
+/*
+ * Random creations and removals on two pGPUs: the books balance after each, and nothing is left at
+ * the end.
+ */
 static void books_balance(void)
 {
-	static const char *const types[] = { "share-256m", "share-512m", "share-1g", "share-2g", "pass-full", "nonsense" };
+	static const char *const types[] = { "share-256m", "share-512m", "share-1g",
+					     "share-2g",   "pass-full",	 "nonsense" };
 	struct mdl_instance *i, *j;
 	struct mdl_pgpu *second;
 	int made = 0, refused = 0;
@@ -215,7 +238,8 @@ static void books_balance(void)
 	CHECK(made > 1000 && refused > 1000);
 	while ((i = mdl_instance_next(m, NULL)))
 		mdl_instance_remove(m, i);
-	CHECK(!gpu->vram_used && !second->vram_used && !gpu->channels_used && !second->channels_used);
+	CHECK(!gpu->vram_used && !second->vram_used && !gpu->channels_used &&
+	      !second->channels_used);
 	mdl_mdev_destroy(m);
 }
 

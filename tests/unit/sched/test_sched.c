@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler core and round-robin under an injected clock: textbook cases step by step, and random histories checked against
- * what must always hold. The owner here is a table of fake processes that obey, or do not, as each case says.
+ * The scheduler core and round-robin under an injected clock: textbook cases step by step, and
+ * random histories checked against what must always hold. The owner here is a table of fake
+ * processes that obey, or do not, as each case says.
  */
 #include "sched/sched.h"
 
@@ -9,23 +10,23 @@
 #include "tests/unit/check.h"
 
 #define MAX 16
-#define US 1000ull
-#define MS 1000000ull
+#define US  1000ull
+#define MS  1000000ull
 
 struct proc {
 	struct mdl_sched_entity e;
-	bool running;		/* between grant and take, release or stop */
-	bool busy;		/* running something: cannot be taken */
-	bool starting;		/* about to run something: taken only when its turn is over */
+	bool running; /* between grant and take, release or stop */
+	bool busy; /* running something: cannot be taken */
+	bool starting; /* about to run something: taken only when its turn is over */
 	bool asked, stopped;
-	bool late_stop;		/* the stop is confirmed later, by the test */
-	bool wants_more;	/* what take() and stop() report */
+	bool late_stop; /* the stop is confirmed later, by the test */
+	bool wants_more; /* what take() and stop() report */
 };
 
 static struct proc proc[MAX];
 static struct mdl_sched *sched;
 static uint64_t now;
-static char history[4096];	/* one letter an action and the entity's number: G0 A0 S0 T0 */
+static char history[4096]; /* one letter an action and the entity's number: G0 A0 S0 T0 */
 static size_t history_len;
 
 static int idx(struct mdl_sched_entity *e)
@@ -36,8 +37,9 @@ static int idx(struct mdl_sched_entity *e)
 static void note(char what, struct mdl_sched_entity *e)
 {
 	if (history_len + 8 < sizeof(history))
-		history_len += (size_t)snprintf(history + history_len, sizeof(history) - history_len, "%s%c%d",
-						history_len ? " " : "", what, idx(e));
+		history_len +=
+			(size_t)snprintf(history + history_len, sizeof(history) - history_len,
+					 "%s%c%d", history_len ? " " : "", what, idx(e));
 }
 
 static void expect(const char *want)
@@ -61,7 +63,7 @@ static void grant(void *ctx, struct mdl_sched_entity *e)
 	struct proc *p = e->owner;
 
 	note('G', e);
-	CHECK_EQ(running(), 0);		/* never two holders */
+	CHECK_EQ(running(), 0); /* never two holders */
 	p->running = true;
 	p->asked = p->stopped = false;
 }
@@ -96,7 +98,7 @@ static void stop(void *ctx, struct mdl_sched_entity *e)
 	if (p->late_stop)
 		return;
 	p->running = false;
-	mdl_sched_released(sched, e, p->wants_more, now);	/* from inside the action */
+	mdl_sched_released(sched, e, p->wants_more, now); /* from inside the action */
 }
 
 static void expire(void *ctx, struct mdl_sched_entity *e)
@@ -106,8 +108,12 @@ static void expire(void *ctx, struct mdl_sched_entity *e)
 	((struct proc *)e->owner)->running = false;
 }
 
-static const struct mdl_sched_actions actions = { .grant = grant, .take = take, .ask = ask, .stop = stop, .expire = expire };
-static const struct mdl_sched_params params = { .quantum_ns = 2 * MS, .grace_ns = 200 * US, .stop_limit_ns = 5 * MS };
+static const struct mdl_sched_actions actions = {
+	.grant = grant, .take = take, .ask = ask, .stop = stop, .expire = expire
+};
+static const struct mdl_sched_params params = { .quantum_ns = 2 * MS,
+						.grace_ns = 200 * US,
+						.stop_limit_ns = 5 * MS };
 
 static void start(int n)
 {
@@ -162,8 +168,8 @@ static void sole_user(void)
 }
 
 /*
- * Three at work, quantum 2 ms, all obey at once. 0 wakes at 0 and holds; 1 and 2 at 0.5 ms: 0's turn ends at 2 ms, 1's at
- * 4 ms, 2's at 6 ms, then 0 again.
+ * Three at work, quantum 2 ms, all obey at once. 0 wakes at 0 and holds; 1 and 2 at 0.5 ms: 0's
+ * turn ends at 2 ms, 1's at 4 ms, 2's at 6 ms, then 0 again.
  */
 static void three_turns(void)
 {
@@ -191,7 +197,7 @@ static void three_turns(void)
 	give_back(2, true);
 	expect("A2 G0");
 	at(8 * MS);
-	give_back(0, false);		/* has no more work: only 1 and 2 go on */
+	give_back(0, false); /* has no more work: only 1 and 2 go on */
 	expect("A0 G1");
 	at(10 * MS);
 	give_back(1, true);
@@ -223,7 +229,10 @@ static void enforced(void)
 	finish();
 }
 
-/* The stop is confirmed late: nobody runs meanwhile. Never confirmed: after stop_limit the next one runs. */
+/*
+ * The stop is confirmed late: nobody runs meanwhile. Never confirmed: after stop_limit the next one
+ * runs.
+ */
 static void late_stop(void)
 {
 	start(2);
@@ -247,18 +256,21 @@ static void late_stop(void)
 	expect("A0 S0");
 	at(11500 * US);
 	expect("X0 G1");
-	mdl_sched_released(sched, &proc[0].e, false, now);	/* too late to matter */
+	mdl_sched_released(sched, &proc[0].e, false, now); /* too late to matter */
 	CHECK_EQ(proc[1].e.state, MDL_SCHED_HOLDING);
 	finish();
 }
 
-/* A GPU that its holder leaves idle is taken the moment somebody wants it, in whatever order the two are noticed. */
+/*
+ * A GPU that its holder leaves idle is taken the moment somebody wants it, in whatever order the
+ * two are noticed.
+ */
 static void idle_is_lent(void)
 {
 	start(2);
 	mdl_sched_wake(sched, &proc[0].e, now);
 	at(100 * US);
-	proc[0].busy = proc[0].wants_more = false;	/* falls idle, tells nobody */
+	proc[0].busy = proc[0].wants_more = false; /* falls idle, tells nobody */
 	at(200 * US);
 	expect("G0");
 	mdl_sched_wake(sched, &proc[1].e, now);
@@ -268,7 +280,7 @@ static void idle_is_lent(void)
 	mdl_sched_wake(sched, &proc[0].e, now);
 	expect("");
 	at(300 * US);
-	proc[1].busy = proc[1].wants_more = false;	/* falls idle while 0 waits, and says so */
+	proc[1].busy = proc[1].wants_more = false; /* falls idle while 0 waits, and says so */
 	mdl_sched_sleep(sched, &proc[1].e, now);
 	expect("T1 G0");
 
@@ -280,7 +292,7 @@ static void idle_is_lent(void)
 	at(2300 * US);
 	expect("A0");
 	proc[1].busy = false;
-	proc[1].starting = proc[1].wants_more = true;	/* 1 gets the GPU and does not start */
+	proc[1].starting = proc[1].wants_more = true; /* 1 gets the GPU and does not start */
 	give_back(0, true);
 	mdl_sched_sleep(sched, &proc[1].e, now);
 	expect("G1");
@@ -290,7 +302,10 @@ static void idle_is_lent(void)
 	finish();
 }
 
-/* A sole user beyond its quantum is asked the moment a second one comes, and gets at most a grace period more. */
+/*
+ * A sole user beyond its quantum is asked the moment a second one comes, and gets at most a grace
+ * period more.
+ */
 static void overdue_at_wake(void)
 {
 	start(2);
@@ -310,14 +325,14 @@ static void removed_while(void)
 		mdl_sched_wake(sched, &proc[i].e, now);
 	expect("G0");
 	proc[0].running = false;
-	mdl_sched_detach(sched, &proc[0].e, now);	/* holding */
+	mdl_sched_detach(sched, &proc[0].e, now); /* holding */
 	expect("G1");
-	mdl_sched_detach(sched, &proc[2].e, now);	/* waiting */
+	mdl_sched_detach(sched, &proc[2].e, now); /* waiting */
 	CHECK_EQ(mdl_sched_waiting(sched), 1);
 	at(2 * MS);
 	expect("A1");
 	proc[1].running = false;
-	mdl_sched_detach(sched, &proc[1].e, now);	/* asked */
+	mdl_sched_detach(sched, &proc[1].e, now); /* asked */
 	expect("G3");
 	CHECK_EQ(mdl_sched_attach(sched, &proc[0].e, now), 0);
 	CHECK_EQ(mdl_sched_attach(sched, &proc[0].e, now), -EBUSY);
@@ -327,10 +342,10 @@ static void removed_while(void)
 	at(5 * MS);
 	expect("A3 S3");
 	proc[3].running = false;
-	mdl_sched_detach(sched, &proc[3].e, now);	/* stopping */
+	mdl_sched_detach(sched, &proc[3].e, now); /* stopping */
 	expect("G0");
-	mdl_sched_detach(sched, &proc[3].e, now);	/* already gone */
-	mdl_sched_wake(sched, &proc[3].e, now);		/* late messages of it */
+	mdl_sched_detach(sched, &proc[3].e, now); /* already gone */
+	mdl_sched_wake(sched, &proc[3].e, now); /* late messages of it */
 	mdl_sched_released(sched, &proc[3].e, true, now);
 	mdl_sched_charge(sched, &proc[3].e, 5, now);
 	CHECK_EQ(proc[3].e.state, MDL_SCHED_DETACHED);
@@ -344,7 +359,7 @@ static void time_going_backwards(void)
 	mdl_sched_wake(sched, &proc[0].e, now);
 	mdl_sched_wake(sched, &proc[1].e, now);
 	at(1 * MS);
-	mdl_sched_run(sched, 5);			/* far in the past */
+	mdl_sched_run(sched, 5); /* far in the past */
 	mdl_sched_run(sched, 0);
 	expect("G0");
 	CHECK_EQ(mdl_sched_deadline(sched), 1002 * MS);
@@ -352,10 +367,11 @@ static void time_going_backwards(void)
 	CHECK_EQ(proc[0].e.held_ns, 1 * MS);
 	mdl_sched_wake(sched, &proc[1].e, 3);
 	proc[1].running = false;
-	mdl_sched_released(sched, &proc[1].e, true, 7);	/* as if it had held for less than no time */
+	mdl_sched_released(sched, &proc[1].e, true,
+			   7); /* as if it had held for less than no time */
 	CHECK_EQ(proc[1].e.held_ns, 0);
 	CHECK_EQ(proc[1].e.waited_ns, 1 * MS);
-	mdl_sched_run(sched, UINT64_MAX);		/* far in the future: ends turns, does not wrap */
+	mdl_sched_run(sched, UINT64_MAX); /* far in the future: ends turns, does not wrap */
 	CHECK(mdl_sched_deadline(sched) >= 1002 * MS);
 	finish();
 }
@@ -371,7 +387,7 @@ static void parameters_live(void)
 	mdl_sched_wake(sched, &proc[1].e, now);
 	p.quantum_ns = 10 * MS;
 	CHECK_EQ(mdl_sched_set_params(sched, &p, now), 0);
-	at(2 * MS);			/* the present turn keeps its length */
+	at(2 * MS); /* the present turn keeps its length */
 	give_back(0, true);
 	expect("G0 A0 G1");
 	at(11 * MS);
@@ -387,7 +403,10 @@ static void parameters_live(void)
 	finish();
 }
 
-/* ---- A policy that uses every optional slot: a gate that opens each 10 ms for one, the last in first, and preempts. ---- */
+/*
+ * ---- A policy that uses every optional slot: a gate that opens each 10 ms for one, the last in
+ * first, and preempts. ----
+ */
 struct gate {
 	struct mdl_sched_entity *stack[MAX];
 	int n, configured, attached, ticks;
@@ -452,7 +471,8 @@ static void gate_charge(void *data, struct mdl_sched_entity *e, uint64_t ran, ui
 	((struct gate *)data)->charged += ran;
 }
 
-static bool gate_preempts(void *data, struct mdl_sched_entity *woken, struct mdl_sched_entity *holder, uint64_t t)
+static bool gate_preempts(void *data, struct mdl_sched_entity *woken,
+			  struct mdl_sched_entity *holder, uint64_t t)
 {
 	return idx(woken) == 2;
 }
@@ -464,10 +484,19 @@ static uint64_t gate_tick(void *data, uint64_t t)
 }
 
 static const struct mdl_sched_policy gate_policy = {
-	.name = "gate", .sched_bytes = sizeof(struct gate), .entity_bytes = 8,
-	.configure = gate_configure, .attach = gate_attach, .detach = gate_detach, .enqueue = gate_enqueue,
-	.dequeue = gate_dequeue, .pick = gate_pick, .quantum = gate_quantum, .charge = gate_charge,
-	.preempts = gate_preempts, .tick = gate_tick,
+	.name = "gate",
+	.sched_bytes = sizeof(struct gate),
+	.entity_bytes = 8,
+	.configure = gate_configure,
+	.attach = gate_attach,
+	.detach = gate_detach,
+	.enqueue = gate_enqueue,
+	.dequeue = gate_dequeue,
+	.pick = gate_pick,
+	.quantum = gate_quantum,
+	.charge = gate_charge,
+	.preempts = gate_preempts,
+	.tick = gate_tick,
 };
 
 static void policy_slots(void)
@@ -480,19 +509,21 @@ static void policy_slots(void)
 	expect("G0");
 	CHECK_EQ(mdl_sched_deadline(sched), 1003 * MS);
 	at(1 * MS);
-	mdl_sched_wake(sched, &proc[2].e, now);		/* preempts */
+	mdl_sched_wake(sched, &proc[2].e, now); /* preempts */
 	expect("A0");
 	mdl_sched_charge(sched, &proc[0].e, 777, now);
 	CHECK_EQ(proc[0].e.charged_ns, 777);
 	give_back(0, true);
-	expect("");					/* the gate is closed until 10 ms */
+	expect(""); /* the gate is closed until 10 ms */
 	CHECK(!mdl_sched_holder(sched));
 	CHECK_EQ(mdl_sched_deadline(sched), 1010 * MS);
 	at(10 * MS);
-	expect("G0");					/* last in */
+	expect("G0"); /* last in */
 	give_back(0, false);
 	CHECK_EQ(mdl_sched_deadline(sched), 1020 * MS);
-	/* Back to round-robin while the gate is closed: those it held back wait in the new queue. */
+	/*
+	 * Back to round-robin while the gate is closed: those it held back wait in the new queue.
+	 */
 	CHECK_EQ(mdl_sched_set_policy(sched, &mdl_sched_round_robin, now), 0);
 	expect("G1");
 	CHECK_EQ(mdl_sched_waiting(sched), 1);
@@ -500,7 +531,7 @@ static void policy_slots(void)
 	CHECK_EQ(mdl_sched_deadline(sched), 1012 * MS);
 	give_back(1, false);
 	expect("G2");
-	CHECK_EQ(mdl_sched_deadline(sched), 1110 * MS);	/* the periodic work */
+	CHECK_EQ(mdl_sched_deadline(sched), 1110 * MS); /* the periodic work */
 	finish();
 }
 
@@ -529,15 +560,22 @@ static void check_invariants(int n)
 	}
 	CHECK(holders <= 1);
 	CHECK_EQ(waiting, mdl_sched_waiting(sched));
-	CHECK(!waiting || holders);		/* work-conserving */
+	CHECK(!waiting || holders); /* work-conserving */
 	CHECK(!waiting || mdl_sched_deadline(sched) != MDL_SCHED_NEVER);
 }
 
 static void random_histories(void)
 {
-	enum { N = 9, STEPS = 20000 };
-	/* Each of the others has at most one turn before mine, each turn at most this long; time goes in steps of 700 us. */
-	const uint64_t turn = params.quantum_ns + params.grace_ns + params.stop_limit_ns + 4 * 700 * US;
+	enum {
+		N = 9,
+		STEPS = 20000
+	};
+	/*
+	 * Each of the others has at most one turn before mine, each turn at most this long; time
+	 * goes in steps of 700 us.
+	 */
+	const uint64_t turn =
+		params.quantum_ns + params.grace_ns + params.stop_limit_ns + 4 * 700 * US;
 
 	for (int round = 0; round < 20; round++) {
 		uint64_t t = 1000 * MS;
@@ -549,12 +587,15 @@ static void random_histories(void)
 			struct proc *p = &proc[rnd(N)];
 
 			t += rnd(700) * US;
-			now = rnd(50) ? t : t - rnd(5000) * US;	/* now and then the clock steps back */
+			now = rnd(50) ? t
+				      : t - rnd(5000) * US; /* now and then the clock steps back */
 			p->busy = rnd(3);
 			p->starting = rnd(2);
 			p->wants_more = rnd(2);
 			switch (rnd(9)) {
-			case 0: case 1: case 2:
+			case 0:
+			case 1:
+			case 2:
 				mdl_sched_wake(sched, &p->e, now);
 				break;
 			case 3:
@@ -584,7 +625,9 @@ static void random_histories(void)
 				break;
 			case 8:
 				if (!rnd(100))
-					CHECK_EQ(mdl_sched_set_policy(sched, &mdl_sched_round_robin, now), 0);
+					CHECK_EQ(mdl_sched_set_policy(sched, &mdl_sched_round_robin,
+								      now),
+						 0);
 				break;
 			}
 			mdl_sched_run(sched, now);
@@ -599,10 +642,14 @@ static void random_histories(void)
 	}
 }
 
-/* Eight that never give back, each stopped at the end of its turn: equal shares to within one turn. */
+/*
+ * Eight that never give back, each stopped at the end of its turn: equal shares to within one turn.
+ */
 static void equal_shares(void)
 {
-	enum { N = 8 };
+	enum {
+		N = 8
+	};
 	uint64_t min = UINT64_MAX, max = 0;
 
 	start(N);
