@@ -27,7 +27,7 @@
 
 #define MDL_HW_BAR_REGS		0
 #define MDL_HW_BAR_VRAM		2	/* 64-bit, prefetchable; as large as the VRAM rounded up to a power of two */
-#define MDL_HW_BAR_USER		4	/* 64-bit; MDL_HW_USER_STRIDE bytes per channel */
+#define MDL_HW_BAR_USER		4	/* 64-bit, prefetchable; MDL_HW_USER_STRIDE bytes per channel */
 
 #define MDL_HW_BAR0_BYTES	0x10000
 #define MDL_HW_CTX_BASE		0x1000	/* context i: its registers at MDL_HW_CTX_BASE + i * MDL_HW_CTX_STRIDE */

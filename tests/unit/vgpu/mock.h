@@ -94,6 +94,8 @@ void mock_write(struct mock *m, uint32_t offset, uint32_t bytes, uint64_t value)
 #define mock_chan_reg(chan, name) \
 	(MDL_HW_CHAN_BASE + (chan)*MDL_HW_CHAN_STRIDE + MDL_REG_CHAN_##name)
 
+/* Index in the model of a page, or -1. */
+long mock_page_index(uint64_t va);
 /*
  * Host memory behind a guest-physical page, NULL where the guest has none (whether mapped for the
  * device or not).

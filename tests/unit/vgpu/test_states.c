@@ -107,6 +107,41 @@ static void normal_life(void)
 	mock_fini(&m);
 }
 
+/* The example of docs/gpu.md, section 2, as far as the device goes. */
+static void manual_example(void)
+{
+	uint64_t va, *vram64;
+	struct mock m;
+
+	mock_init(&m);
+	vram64 = (uint64_t *)m.vram;
+	mock_write(&m, MDL_REG_FUNC_CTRL, 4, MDL_CTRL_RESET);
+	CHECK_EQ(mock_read(&m, MDL_REG_FUNC_STATUS, 4), MDL_STATUS_READY);
+	va = mock_read(&m, MDL_REG_VA_BASE, 8);
+	vram64[0x0000 / 8 + (va >> 39 & 511)] = 0x1000 | MDL_PTE_VALID;
+	vram64[0x1000 / 8 + (va >> 30 & 511)] = 0x2000 | MDL_PTE_VALID;
+	vram64[0x2000 / 8 + (va >> 21 & 511)] =
+		0x200000 | MDL_PTE_HUGE | MDL_PTE_WRITE | MDL_PTE_VALID;
+	mock_write(&m, mock_ctx_reg(0, PT_ROOT), 8, 0x0000 | MDL_PTE_VALID);
+	ctx_ctrl(&m, 0, MDL_CTRL_ENABLE);
+	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_PENDING);
+	mock_settle(&m);
+	CHECK_EQ(ctx_status(&m, 0), MDL_STATUS_READY);
+	CHECK_EQ(m.maps, 1);
+	CHECK_EQ(m.ctx[0].exec[2 * 36 * 512].offset, 0x200000);
+	CHECK_EQ(m.ctx[0].exec[2 * 36 * 512 + 511].prot, MDL_MAP_PROT_READ | MDL_MAP_PROT_WRITE);
+	mock_write(&m, mock_chan_reg(0, CONTEXT), 4, 0);
+	mock_write(&m, mock_chan_reg(0, RING_VA), 8, va);
+	mock_write(&m, mock_chan_reg(0, RING_LOG2), 4, 4);
+	mock_write(&m, mock_chan_reg(0, VECTOR), 4, 1);
+	chan_ctrl(&m, 0, MDL_CTRL_ENABLE);
+	CHECK_EQ(chan_status(&m, 0), MDL_STATUS_READY);
+	CHECK_EQ(m.last_vector, 1);
+	mock_write(&m, MDL_HW_DOORBELL_BASE, 4, 1);
+	CHECK_EQ(m.doorbells, 1);
+	mock_fini(&m);
+}
+
 static void enable_refused(void)
 {
 	const struct {
@@ -542,6 +577,7 @@ static void random_orders(void)
 
 static const struct check_case cases[] = {
 	{ "a normal life", normal_life },
+	{ "the manual's example", manual_example },
 	{ "ENABLE refused", enable_refused },
 	{ "channel error", channel_error },
 	{ "context fault", context_fault },
