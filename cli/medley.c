@@ -154,8 +154,7 @@ static void print_trace(const json_t *trace)
 	size_t k;
 
 	printf("%14s %12s  %-9s %s\n", "START MS", "MS", "KIND", "VGPU");
-	json_array_foreach(json_object_get(trace, "intervals"), k, i)
-	{
+	json_array_foreach(json_object_get(trace, "intervals"), k, i) {
 		uint64_t start = int_of(i, "start_ns");
 
 		first = first ? first : start;

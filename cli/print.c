@@ -81,8 +81,7 @@ static void print_table(const json_t *list, const struct column *col, size_t col
 	}
 	for (size_t k = 0; k < cols; k++) {
 		width[k] = (int)strlen(col[k].title);
-		json_array_foreach((json_t *)list, i, row)
-		{
+		json_array_foreach((json_t *)list, i, row) {
 			int n = (int)strlen(col[k].cell(row, buf, sizeof(buf)));
 
 			width[k] = n > width[k] ? n : width[k];
@@ -90,8 +89,10 @@ static void print_table(const json_t *list, const struct column *col, size_t col
 	}
 	for (size_t k = 0; k < cols; k++)
 		print_cell(&col[k], col[k].title, width[k], k + 1 == cols);
-	json_array_foreach((json_t *)list, i, row) for (size_t k = 0; k < cols; k++)
-		print_cell(&col[k], col[k].cell(row, buf, sizeof(buf)), width[k], k + 1 == cols);
+	json_array_foreach((json_t *)list, i, row)
+		for (size_t k = 0; k < cols; k++)
+			print_cell(&col[k], col[k].cell(row, buf, sizeof(buf)), width[k],
+				   k + 1 == cols);
 }
 
 static const char *c_name(const json_t *r, char *b, size_t n)

@@ -113,24 +113,32 @@ static void draw_vgpu(const struct screen *s, const json_t *v)
 	end_line(s);
 }
 
+static double busy(const json_t *list, const char *pgpu)
+{
+	double total = 0;
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, v)
+		if (!strcmp(text_of(v, "pgpu"), pgpu))
+			total += json_real_value(json_object_get(v, "share"));
+	return total;
+}
+
 static void draw(const struct screen *s, const json_t *stats)
 {
 	const json_t *list = json_object_get(stats, "vgpus"),
 		     *x = json_object_get(stats, "executors"), *v;
 	char used[24], all[24], up[24];
-	double total = 0;
 	int rows = 0;
 	size_t i;
 
-	json_array_foreach((json_t *)list, i, v) total +=
-		json_real_value(json_object_get(v, "share"));
 	if (s->on)
 		fputs("\033[H", stdout);
-	json_array_foreach(json_object_get(stats, "pgpus"), i, v)
-	{
+	json_array_foreach(json_object_get(stats, "pgpus"), i, v) {
 		printf("%s: %5.1f%% busy, VRAM %s of %s, %" PRIu64 " vGPUs, %s, %" PRIu64
 		       " waiting, up %s",
-		       text_of(v, "name"), 100 * total,
+		       text_of(v, "name"), 100 * busy(list, text_of(v, "name")),
 		       size_text(int_of(v, "vram_used"), used, sizeof(used)),
 		       size_text(int_of(v, "vram_bytes"), all, sizeof(all)), int_of(v, "vgpus"),
 		       text_of(v, "policy"), int_of(v, "waiting"),
@@ -145,8 +153,7 @@ static void draw(const struct screen *s, const json_t *stats)
 	       "VGPU", "TYPE", "STATE", "SHARE", s->columns >= 120 ? BAR_CELLS : 0, "", "GPU TIME",
 	       "COMMANDS", "KERNELS", "PREEMPT", "FAULTS", "VRAM", s->on ? "\033[0m" : "");
 	end_line(s);
-	json_array_foreach((json_t *)list, i, v)
-	{
+	json_array_foreach((json_t *)list, i, v) {
 		if (s->on && ++rows > s->rows - 6)
 			break;
 		draw_vgpu(s, v);

@@ -170,8 +170,7 @@ static void run_request(struct api_client *c, json_t *request)
 		send_error(c, NULL, "bad-request", "\"id\" must be a number or a string");
 		return;
 	}
-	json_object_foreach(request, key, value)
-	{
+	json_object_foreach(request, key, value) {
 		if (strcmp(key, "id") && strcmp(key, "method") && strcmp(key, "params")) {
 			send_error(c, id, "bad-request",
 				   "a request has \"id\", \"method\" and \"params\", nothing else");

@@ -176,6 +176,14 @@ static int on_link(sd_event_source *s, int fd, uint32_t revents, void *arg)
 
 /* ---- the device process ---- */
 
+/* A VMM that connects is refused rather than left waiting for ever. */
+static void give_up(struct vgpu *v)
+{
+	unlink(v->socket_path);
+	mdl_close_fd(&v->listen_fd);
+	set_state(v, MDL_INSTANCE_FAILED);
+}
+
 static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct vgpu *v = arg;
@@ -186,7 +194,7 @@ static int on_restart(sd_event_source *s, uint64_t usec, void *arg)
 	if (err) {
 		mdl_log(MDL_LOG_ERROR, "%s: cannot start the device again: %s", v->inst->name,
 			strerror(-err));
-		set_state(v, MDL_INSTANCE_FAILED);
+		give_up(v);
 	}
 	return 0;
 }
@@ -200,7 +208,7 @@ static void restart_device(struct vgpu *v)
 		mdl_log(MDL_LOG_ERROR,
 			"%s: device died %u times in a row: given up; remove the vGPU",
 			v->inst->name, v->quick_deaths);
-		set_state(v, MDL_INSTANCE_FAILED);
+		give_up(v);
 		return;
 	}
 	v->device_restarts++;
@@ -208,7 +216,7 @@ static void restart_device(struct vgpu *v)
 	err = sd_event_add_time_relative(v->m->event, &v->restart_timer, CLOCK_MONOTONIC, delay,
 					 1000, on_restart, v);
 	if (err < 0)
-		set_state(v, MDL_INSTANCE_FAILED);
+		give_up(v);
 }
 
 static void on_device_ended(struct process *p, int status)

@@ -371,11 +371,14 @@ static int start_signals(struct manager *m)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	err = sd_event_add_signal(m->event, NULL, SIGTERM, on_end_signal, m);
 	if (err >= 0)
 		err = sd_event_add_signal(m->event, NULL, SIGINT, on_end_signal, m);
+	if (err >= 0)
+		err = sd_event_add_signal(m->event, NULL, SIGHUP, on_end_signal, m);
 	if (err >= 0)
 		err = sd_event_add_signal(m->event, &child, SIGCHLD, on_child_signal, m);
 	if (err >= 0) {

@@ -4,12 +4,15 @@
 
 import json
 import os
+import pty
 import random
+import select
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -217,6 +220,34 @@ def case_unprivileged():
         ready(api, "a.obey")
         busy(api, "a.obey")
         check(all(os.stat(f"/proc/{p}").st_uid == NOBODY for p in children(d.proc.pid)), "all of it is that user's")
+
+
+def case_top():
+    """On a terminal: takes the screen, refreshes, ends with q and leaves the terminal as it was."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "a.obey")
+        busy(api, "a.obey")
+        master, slave = pty.openpty()
+        before = termios.tcgetattr(slave)
+        top = subprocess.Popen([sys.argv[3], "--runtime-dir", d.run_dir, "top", "--interval", "0.1"], stdin=slave, stdout=slave,
+                               stderr=slave)
+        out = b""
+        while out.count(b"a.obey") < 3:
+            check(select.select([master], [], [], WAIT_S)[0], "it draws")
+            out += os.read(master, 65536)
+        os.write(master, b"q")
+        wait_for(lambda: top.poll() is not None, "q ends it")
+        out += os.read(master, 65536)
+        check(top.returncode == 0, f"status {top.returncode}")
+        check(b"\033[?1049h" in out and out.rstrip().endswith(b"\033[?1049l"), f"the screen is given back: {out[-60:]}")
+        check(termios.tcgetattr(slave) == before, "and the terminal's mode")
+        os.close(master)
+        os.close(slave)
+        # A reader that goes away ends it quietly.
+        r = subprocess.run(f"{sys.argv[3]} --runtime-dir {d.run_dir} top --interval 0.1 | head -n 1", shell=True, timeout=WAIT_S,
+                           capture_output=True, text=True)
+        check("cpu0" in r.stdout and not r.stderr, f"{r}")
 
 
 # ---- scheduling ----
@@ -443,6 +474,12 @@ def case_given_up():
         create(api, "b.die")
         wait_for(lambda: api.show("b.die")["state"] == "failed", "given up", 60)
         check("given up" in d.log(), "logged")
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(api.show("b.die")["socket"])
+            raise Failed("a VMM could still connect")
+        except FileNotFoundError:
+            s.close()
         api("remove", vgpu="b.die")
         check(api("list") == [], "gone")
 
