@@ -5,17 +5,30 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/util.h"
 
-int mdl_compile_read(int fd, void *buf, size_t bytes)
+static int wait_until(int fd, uint64_t deadline_ns)
+{
+	uint64_t now = mdl_now_ns();
+
+	if (now >= deadline_ns)
+		return -ETIMEDOUT;
+	return mdl_wait_readable(fd, (int)((deadline_ns - now) / MDL_NS_PER_MS) + 1) == 0 ? -ETIMEDOUT : 0;
+}
+
+int mdl_compile_read(int fd, void *buf, size_t bytes, uint64_t deadline_ns)
 {
 	for (char *p = buf; bytes;) {
-		ssize_t n = read(fd, p, bytes);
+		int err = deadline_ns ? wait_until(fd, deadline_ns) : 0;
+		ssize_t n;
 
+		if (err)
+			return err;
+		n = read(fd, p, bytes);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -41,26 +54,27 @@ int mdl_compile_write(int fd, const void *buf, size_t bytes)
 	return 0;
 }
 
-static int read_string(int fd, size_t bytes, char **ret_text)
+static int read_string(int fd, size_t bytes, char **ret_text, uint64_t deadline_ns)
 {
 	mdl_autofree char *text = calloc(1, bytes + 1);
-	int err = text ? mdl_compile_read(fd, text, bytes) : -ENOMEM;
+	int err = text ? mdl_compile_read(fd, text, bytes, deadline_ns) : -ENOMEM;
 
 	if (!err)
 		*ret_text = mdl_take_ptr(text);
 	return err;
 }
 
-int mdl_compile_read_rest(int fd, const struct mdl_compile_reply *reply, char **ret_log, char **ret_output)
+int mdl_compile_read_rest(int fd, const struct mdl_compile_reply *reply, char **ret_log, char **ret_output,
+			  uint64_t deadline_ns)
 {
 	mdl_autofree char *log = NULL;
 	int err;
 
 	if (reply->log_bytes > MDL_PROGRAM_LOG_MAX || reply->output_bytes > MDL_COMPILE_BITCODE_MAX)
 		return -EPROTO;
-	err = read_string(fd, reply->log_bytes, &log);
+	err = read_string(fd, reply->log_bytes, &log, deadline_ns);
 	if (!err)
-		err = read_string(fd, reply->output_bytes, ret_output);
+		err = read_string(fd, reply->output_bytes, ret_output, deadline_ns);
 	if (!err)
 		*ret_log = mdl_take_ptr(log);
 	return err;

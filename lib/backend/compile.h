@@ -46,10 +46,14 @@ struct mdl_compile_reply {		/* followed by the log, not terminated, and the outp
  * What follows a reply: its log, NUL-terminated, and its output, as heap strings that the caller frees. -EPROTO when the sizes are
  * out of bounds.
  */
-int mdl_compile_read_rest(int fd, const struct mdl_compile_reply *reply, char **ret_log, char **ret_output);
+int mdl_compile_read_rest(int fd, const struct mdl_compile_reply *reply, char **ret_log, char **ret_output,
+			  uint64_t deadline_ns);
 
-/* Reads or writes all of it on a blocking descriptor. -EPIPE at end of file. */
-int mdl_compile_read(int fd, void *buf, size_t bytes);
+/*
+ * Reads or writes all of it on a blocking descriptor. -EPIPE at end of file. -ETIMEDOUT at the deadline (CLOCK_MONOTONIC; 0: none),
+ * however slowly the bytes come.
+ */
+int mdl_compile_read(int fd, void *buf, size_t bytes, uint64_t deadline_ns);
 int mdl_compile_write(int fd, const void *buf, size_t bytes);
 
 /*

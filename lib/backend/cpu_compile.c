@@ -26,9 +26,9 @@ static int ask_companion(struct mdl_backend *b, struct cpu_job *job, struct mdl_
 	if (!err)
 		err = mdl_compile_write(b->compiler, p->options, job->req.options_bytes);
 	if (!err)
-		err = mdl_compile_read(b->compiler, ret_reply, sizeof(*ret_reply));
+		err = mdl_compile_read(b->compiler, ret_reply, sizeof(*ret_reply), 0);
 	if (!err)
-		err = mdl_compile_read_rest(b->compiler, ret_reply, ret_log, &output);
+		err = mdl_compile_read_rest(b->compiler, ret_reply, ret_log, &output, 0);
 	if (!err && ret_reply->output_bytes) {
 		/* From here on the bitcode is the program. */
 		free(p->code);

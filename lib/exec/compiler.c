@@ -30,7 +30,6 @@
 
 #include "backend/compile.h"
 #include "base/cleanup.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "base/util.h"
@@ -97,16 +96,6 @@ static __attribute__((noreturn)) void job_process(const struct job *job, const c
 	mdl_compile_job(&job->req, job->input, job->options, cache, result);
 }
 
-/* Waits until the job says something, or ends. -ETIMEDOUT. */
-static int await_reply(int fd, uint64_t deadline_ns)
-{
-	uint64_t now = mdl_now_ns();
-
-	if (now >= deadline_ns)
-		return -ETIMEDOUT;
-	return mdl_wait_readable(fd, (int)((deadline_ns - now) / MDL_NS_PER_MS) + 1) == 0 ? -ETIMEDOUT : 0;
-}
-
 /* Why a job died without a reply. LLVM and libstdc++ say so when memory is gone, then abort. */
 static uint32_t cause_of_death(int status, int err_fd, const char **ret_text)
 {
@@ -119,6 +108,10 @@ static uint32_t cause_of_death(int status, int err_fd, const char **ret_text)
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL)) {
 		*ret_text = "medley: the compiler ran out of time\n";
 		return MDL_PROGRAM_TIMEOUT;
+	}
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ) {
+		*ret_text = "medley: the compiler's output is too large\n";
+		return MDL_PROGRAM_NO_MEMORY;
 	}
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(memory); i++) {
 		if (strstr(tail, memory[i])) {
@@ -176,12 +169,11 @@ static void set_result(struct job *job, uint32_t status, const char *log)
 	job->reply = (struct mdl_compile_reply){ .status = status };
 }
 
-/* The deadline holds for its first byte; a job that writes half a reply and stops is ended by its CPU limit or with the executor. */
-static int read_reply(int fd, struct job *job)
+static int read_reply(int fd, uint64_t deadline_ns, struct job *job)
 {
-	int err = mdl_compile_read(fd, &job->reply, sizeof(job->reply));
+	int err = mdl_compile_read(fd, &job->reply, sizeof(job->reply), deadline_ns);
 
-	return err ? err : mdl_compile_read_rest(fd, &job->reply, &job->log, &job->output);
+	return err ? err : mdl_compile_read_rest(fd, &job->reply, &job->log, &job->output, deadline_ns);
 }
 
 /* A job that closed its pipe is ending by itself: its own status shall tell why, but is not waited for for ever. */
@@ -242,9 +234,7 @@ static int run_process(const struct mdl_compiler *c, struct job *job, uint64_t d
 		job_process(job, cache, result_w, err_fd);
 	setpgid(pid, pid);	/* both sides do it, so that it is done before either goes on */
 	mdl_close_fd(&result_w);
-	err = await_reply(result_r, deadline_ns);
-	if (!err)
-		err = read_reply(result_r, job);
+	err = read_reply(result_r, deadline_ns, job);
 	if (err == -EPIPE)
 		await_end(pid);
 	reap(c, pid, &status);
@@ -302,7 +292,7 @@ static int read_text(int link, size_t bytes, char **ret_text)
 	char *text = calloc(1, bytes + 1);
 
 	*ret_text = text;	/* job_fini() frees it */
-	return text ? mdl_compile_read(link, text, bytes) : -ENOMEM;
+	return text ? mdl_compile_read(link, text, bytes, 0) : -ENOMEM;
 }
 
 static char *refused_option(const char *options)
@@ -332,7 +322,7 @@ static int answer(int link, struct job *job)
 static int serve_one(const struct mdl_compiler *c, int link)
 {
 	__attribute__((cleanup(job_fini))) struct job job = { 0 };
-	int err = mdl_compile_read(link, &job.req, sizeof(job.req));
+	int err = mdl_compile_read(link, &job.req, sizeof(job.req), 0);
 
 	if (err)
 		return err;

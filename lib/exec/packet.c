@@ -244,9 +244,12 @@ static enum mdl_step check_common(struct mdl_exec_chan *c)
 		return bad(c, AT(reserved0));
 	if ((p->flags & MDL_PKT_SIGNAL) && !mdl_is_aligned(p->signal_va, 8))
 		return bad(c, AT(signal_va));
-	for (uint32_t i = 0; i < PAYLOAD_BYTES; i++)
-		if ((packet_ops[p->opcode].reserved >> i & 1) && payload[i])
-			return bad(c, (uint32_t)PAYLOAD + i);
+	for (uint32_t i = 0, first = 0; i < PAYLOAD_BYTES; i++) {
+		if (!(packet_ops[p->opcode].reserved >> i & 1))
+			first = i + 1;
+		else if (payload[i])	/* reported by where the reserved bytes begin */
+			return bad(c, (uint32_t)PAYLOAD + first);
+	}
 	return MDL_STEP_READY;
 }
 
