@@ -556,7 +556,11 @@ static int mock_irq_wait(struct mdl_port *p, uint32_t mask, uint64_t timeout_ns)
 
 static uint64_t mock_now(struct mdl_port *p)
 {
-	return self(p)->now += 1000;
+	struct mock *m = self(p);
+
+	if (m->run_at_look && !--m->run_at_look)
+		mock_run(m, 0, 1);
+	return m->now += 1000;
 }
 
 static void mock_sleep(struct mdl_port *p, uint64_t ns)

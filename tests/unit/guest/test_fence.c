@@ -108,6 +108,30 @@ static void no_lost_wakeup(void)
 	start = mock->now;
 	CHECK_EQ(mdl_fence_wait(&f, MDL_WAIT_FOREVER), 0);
 	CHECK(mock->now - start < MDL_NS_PER_MS);
+	/* Old interrupts do not turn sleeping into spinning. */
+	mock->step = 0;
+	mock->waits = 0;
+	CHECK_EQ(mdl_chan_begin(chan), 0);
+	CHECK_EQ(mdl_chan_barrier(chan), 0);
+	CHECK_EQ(mdl_chan_commit(chan, MDL_COMMIT_IRQ, &f), 0);
+	mock->irq_pending = 1u << chan->vector | 1u;
+	CHECK_EQ(mdl_fence_wait(&f, 50 * MDL_NS_PER_MS), -ETIMEDOUT);
+	CHECK(mock->waits <= 2);
+	/* At whatever point between the looks the device finishes, the sleep ends at once. */
+	for (uint32_t look = 1; look < 12; look++) {
+		mock_run(mock, 0, 100);
+		CHECK_EQ(mdl_chan_begin(chan), 0);
+		CHECK_EQ(mdl_chan_barrier(chan), 0);
+		CHECK_EQ(mdl_chan_commit(chan, MDL_COMMIT_IRQ, &f), 0);
+		mock->run_at_look = look;
+		start = mock->now;
+		CHECK_EQ(mdl_fence_wait(&f, MDL_NS_PER_S), 0);
+		/* The first five looks come before the first sleep. */
+		CHECK(look > 5 || mock->now - start < MDL_NS_PER_MS);
+		mock->run_at_look = 0;
+	}
+	mock_run(mock, 0, 100);
+	mock->step = 1;
 	/* And if interrupts never come (a broken host), slices end in time all the same. */
 	mock->mute_irq = 1;
 	CHECK_EQ(mdl_chan_barrier(chan), 0);
