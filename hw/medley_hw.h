@@ -16,7 +16,11 @@
 #define MDL_HW_ASSERT_SIZE(t, n)
 #else
 #include <stdint.h>
+#ifdef __cplusplus
+#define MDL_HW_ASSERT_SIZE(t, n) static_assert(sizeof(t) == (n), #t " must be " #n " bytes")
+#else
 #define MDL_HW_ASSERT_SIZE(t, n) _Static_assert(sizeof(t) == (n), #t " must be " #n " bytes")
+#endif
 #endif
 
 /* ---- PCI function ---- */

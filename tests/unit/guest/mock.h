@@ -52,7 +52,7 @@ struct mock {
 
 	/* Behaviour, set by the test. */
 	bool automatic; /* run all packets at each doorbell */
-	uint32_t run_at_look; /* run one packet of channel 0 at the n-th look at the clock from now */
+	uint32_t run_at_look; /* run one packet of channel 0 at the n-th look at the clock */
 	bool awake; /* no doorbell wanted */
 	bool no_irqs; /* at open: a port without vectors */
 	uint32_t step; /* packets to run at each sleep or wait */
