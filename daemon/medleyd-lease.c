@@ -229,8 +229,9 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 }
 
 /*
- * It has not stopped because it is not on a CPU: waiting for one on a busy machine, or sleeping in
- * the kernel. Before its next instruction in user mode it will. Nobody is made to wait for that.
+ * A thread that was on a CPU is interrupted within microseconds. This one has not stopped because
+ * it is not on one: waiting for it on a busy machine, or sleeping in the kernel. Before its next
+ * instruction in user mode it will stop. Nobody is made to wait for that.
  */
 static void on_expire(void *ctx, struct mdl_sched_entity *e)
 {
