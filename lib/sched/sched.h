@@ -131,7 +131,7 @@ struct mdl_sched_policy {
 	 * when anything changes.
 	 */
 	struct mdl_sched_entity *(*pick)(void *data, uint64_t now, uint64_t *ret_again);
-	/* Mandatory. How long e, just picked, may hold while others wait, at least 1. */
+	/* Mandatory. How long e may hold while others wait, at least 1. */
 	uint64_t (*quantum)(void *data, struct mdl_sched_entity *e, uint64_t now);
 	/* Optional. e used ran_ns of the GPU. */
 	void (*charge)(void *data, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now);
@@ -148,9 +148,7 @@ struct mdl_sched_policy {
 	uint64_t (*tick)(void *data, uint64_t now);
 };
 
-extern const struct mdl_sched_policy mdl_sched_round_robin, mdl_sched_best_effort,
-	mdl_sched_fixed_share, mdl_sched_equal_share, mdl_sched_credit, mdl_sched_band,
-	mdl_sched_band_gpuvm, mdl_sched_credit_gdev, mdl_sched_fair;
+extern const struct mdl_sched_policy mdl_sched_round_robin;
 
 /* The policy of that name, or NULL. mdl_sched_policy_at(i) enumerates them, NULL after the last. */
 const struct mdl_sched_policy *mdl_sched_policy_find(const char *name);
@@ -169,12 +167,6 @@ void mdl_sched_destroy(struct mdl_sched *s);
  */
 int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *policy, uint64_t now);
 int mdl_sched_set_params(struct mdl_sched *s, const struct mdl_sched_params *params, uint64_t now);
-/*
- * An attached entity's parameters, whatever its state. -EINVAL a value out of range, a reservation above the cap, not attached;
- * -ENOSPC reservations of more than MDL_SCHED_RESERVATION_MAX or shares of more than 100 percent together.
- */
-int mdl_sched_set_entity(struct mdl_sched *s, struct mdl_sched_entity *e,
-			 const struct mdl_sched_entity_params *params, uint64_t now);
 const struct mdl_sched_policy *mdl_sched_policy_of(const struct mdl_sched *s);
 const struct mdl_sched_params *mdl_sched_params_of(const struct mdl_sched *s);
 
@@ -206,12 +198,6 @@ uint64_t mdl_sched_deadline(const struct mdl_sched *s);
 struct mdl_sched_entity *mdl_sched_holder(const struct mdl_sched *s);
 uint32_t mdl_sched_waiting(const struct mdl_sched *s);
 const char *mdl_sched_state_name(enum mdl_sched_state state);
-
-/* Never 0: what may be divided by. */
-static inline uint32_t mdl_sched_weight(const struct mdl_sched_entity *e)
-{
-	return e->params.weight ? e->params.weight : 1;
-}
 
 /* ---- Intrusive list, for the core and the policies ---- */
 static inline void mdl_sched_list_init(struct mdl_sched_list *l)
