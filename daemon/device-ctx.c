@@ -36,6 +36,25 @@ static void drop_links(struct dev_ctx *c)
 	c->mem_told = 0;
 }
 
+/*
+ * What the executor said last. It may have faulted, told so and ended while we wait for its mapper: the guest is to hear of
+ * the fault, not only of the loss. The vgpu cannot be called here; dev_ctx_lost() does it.
+ */
+static void keep_last_fault(struct dev_ctx *c)
+{
+	for (int i = 0; i < DEV_MESSAGES_A_TURN && !c->fault.hdr.type; i++) {
+		union dev_message m;
+		int fds[MDL_IPC_MAX_FDS];
+		size_t nfds;
+
+		if (mdl_ipc_recv(c->control, &m, sizeof(m), fds, &nfds))
+			return;
+		dev_close_fds(fds, nfds);
+		if (m.hdr.type == MDL_IPC_CTX_FAULT)
+			c->fault = m.fault;
+	}
+}
+
 /* The executor is finished or must be; CTX_LOST will tell the vgpu. */
 static void kill_ctx(struct dev_ctx *c, const char *why, int err)
 {
@@ -46,6 +65,7 @@ static void kill_ctx(struct dev_ctx *c, const char *why, int err)
 	if (why)
 		mdl_log_limited(&d->exec_log, MDL_LOG_WARN, "context %u: executor %s: %s", c->index,
 				why, strerror(-err));
+	keep_last_fault(c);
 	drop_links(c);
 	dev_manager_send_ctx(d, MDL_IPC_CTX_KILL, c->index);
 }
@@ -205,6 +225,14 @@ static bool own_channel(const struct dev_ctx *c, uint32_t chan, enum dev_chan_st
 	return chan < d->channels && d->chan[chan].ctx == c->index && d->chan[chan].state == state;
 }
 
+static void context_fault(struct dev_ctx *c, struct mdl_ipc_fault *fault)
+{
+	fault->ctx = (uint16_t)c->index;
+	if (fault->chan != MDL_FAULT_NO_CHANNEL && !own_channel(c, fault->chan, DEV_CHAN_OPEN))
+		fault->chan = MDL_FAULT_NO_CHANNEL;
+	mdl_vgpu_ctx_fault(c->dev->vgpu, fault);
+}
+
 static void exec_message(struct dev_ctx *c, union dev_message *m)
 {
 	struct mdl_device *d = c->dev;
@@ -227,11 +255,7 @@ static void exec_message(struct dev_ctx *c, union dev_message *m)
 		mdl_vgpu_chan_error(d->vgpu, &m->fault);
 		return;
 	case MDL_IPC_CTX_FAULT:
-		m->fault.ctx = (uint16_t)c->index;
-		if (m->fault.chan != MDL_FAULT_NO_CHANNEL &&
-		    !own_channel(c, m->fault.chan, DEV_CHAN_OPEN))
-			m->fault.chan = MDL_FAULT_NO_CHANNEL;
-		mdl_vgpu_ctx_fault(d->vgpu, &m->fault);
+		context_fault(c, &m->fault);
 		return;
 	default:
 		break;
@@ -317,6 +341,7 @@ static int set_up(struct dev_ctx *c, int fds[2])
 					.epoch_ns = mdl_vgpu_epoch_ns(d->vgpu) };
 	int err;
 
+	c->fault.hdr.type = 0;
 	c->control = mdl_take_fd(&fds[0]);
 	c->map = mdl_take_fd(&fds[1]);
 	c->mem_told = 0;
@@ -358,6 +383,10 @@ void dev_ctx_lost(struct dev_ctx *c, uint32_t error)
 	/* Otherwise crossed with our CTX_CLOSE, which was answered already. */
 	if (c->state != DEV_CTX_OPEN)
 		return;
+	drop_links(c);
+	c->state = DEV_CTX_FREE;
+	if (c->fault.hdr.type)
+		context_fault(c, &c->fault);
 	set_free(c);
 	mdl_vgpu_ctx_lost(c->dev->vgpu, c->index, error ? error : MDL_ERR_CONTEXT_LOST);
 }

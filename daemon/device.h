@@ -47,6 +47,7 @@ struct dev_ctx {
 	enum dev_ctx_state state;
 	int control, map;
 	sd_event_source *control_source;
+	struct mdl_ipc_fault fault; /* its last word, not told to the vgpu yet; hdr.type 0: none */
 	uint64_t mem_told; /* bit i: the mapper holds memory object i */
 };
 
