@@ -123,7 +123,8 @@ int work_round(struct work *w, uint32_t seed)
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < w->items; i++)
-		CHECK(out[i] == scramble(in[i], i, seed), "item %u of seed %u is %#x", i, seed, out[i]);
+		CHECK(out[i] == scramble(in[i], i, seed), "item %u of seed %u is %#x", i, seed,
+		      out[i]);
 	return 0;
 }
 

@@ -150,6 +150,11 @@ static void map_message(struct fake *f, struct fake_exec *e, const union any *m,
 	case FAKE_GARBAGE:
 		CHECK(send(e->map, "garbage", 7, MSG_NOSIGNAL) == 7);
 		return;
+	case FAKE_FAULTS:
+		mdl_ipc_send(e->control, &f->fault, NULL, 0);
+		shutdown(e->control, SHUT_RDWR);
+		shutdown(e->map, SHUT_RDWR);
+		return;
 	case FAKE_WRONG_TYPE: {
 		struct mdl_ipc_ctx wrong = { .hdr = { MDL_IPC_CTX_LOST, sizeof(wrong) } };
 

@@ -23,7 +23,8 @@ enum fake_mapper {
 	FAKE_FAILS,
 	FAKE_SILENT,
 	FAKE_GARBAGE,
-	FAKE_WRONG_TYPE
+	FAKE_WRONG_TYPE,
+	FAKE_FAULTS
 };
 
 struct fake_exec {
@@ -48,6 +49,7 @@ struct fake {
 	struct fake_exec exec[FAKE_CONTEXTS];
 	uint32_t opened, closed, killed, notes;
 	bool ready, vmm;
+	struct mdl_ipc_fault fault; /* said by a mapper's executor that FAKE_FAULTS */
 	uint32_t lost_error; /* in the CTX_LOST that answers a CTX_KILL */
 	bool deaf; /* CHAN_CLOSE is not answered */
 	_Atomic int close_ms; /* how long ending an executor takes */

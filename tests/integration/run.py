@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: MIT
 """Runs one end-to-end case: run.py CASE --program NAME=PATH...; --list names the cases. Exit 0 passed, 1 failed, 77 skipped."""
 import argparse
+import signal
 import sys
 
 import cases
 from stack import Failure
 
 
+def interrupted(number, frame):
+    # The `with` blocks of the case clean up.
+    sys.exit(128 + number)
+
+
 def main():
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupted)
     parser = argparse.ArgumentParser()
     parser.add_argument("case", nargs="?")
     parser.add_argument("--list", action="store_true")

@@ -92,7 +92,8 @@ class Client:
             if not select.select([self.process.stdout], [], [], left)[0]:
                 continue
             data = os.read(self.process.stdout.fileno(), 65536)
-            check(data, f"{self.name}: ended with {self.process.wait()}; last: {self.buffer.decode()!r}")
+            if not data:
+                raise Failure(f"{self.name}: ended with {self.process.wait(10)}; last: {self.buffer.decode()!r}")
             self.buffer += data
         line, self.buffer = self.buffer.split(b"\n", 1)
         text = line.decode(errors="replace")

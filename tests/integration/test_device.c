@@ -230,6 +230,32 @@ static void executor_ends(void)
 	end(&f, &r);
 }
 
+/* An executor that faults while the device waits for its mapper: the guest hears of the fault. */
+static void fault_during_unmap(void)
+{
+	struct mdl_ipc_fault fault = { .hdr = { MDL_IPC_CTX_FAULT, sizeof(fault) },
+				       .chan = 0,
+				       .error = MDL_ERR_PAGE_FAULT,
+				       .va = RAW_RAM_VA };
+	struct fake f;
+	struct raw r;
+
+	start(&f, &r);
+	raw_start(&r, 0, RAW_TABLES_AT);
+	atomic_store(&f.mapper, FAKE_FAULTS);
+	f.fault = fault;
+	CHECK_EQ(mdl_vu_client_dma_unmap(r.c, RAW_GPA, RAW_RAM_BYTES), 0);
+	CHECK_EQ(raw_ctx_status(&r, 0), MDL_STATUS_FAULTED);
+	CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_ERROR), MDL_ERR_PAGE_FAULT);
+	CHECK_EQ(chan_reg(&r, 0, MDL_REG_CHAN_ERROR), MDL_ERR_PAGE_FAULT);
+	CHECK(nobody_there(&f));
+	atomic_store(&f.mapper, FAKE_MAPS);
+	raw_write_ctx(&r, 0, MDL_REG_CTX_CTRL, MDL_CTRL_RESET);
+	raw_write_chan(&r, 0, MDL_REG_CHAN_CTRL, MDL_CTRL_RESET);
+	raw_start(&r, 0, RAW_TABLES_AT);
+	end(&f, &r);
+}
+
 static void deaf_executor_can_be_disabled(void)
 {
 	struct fake f;
@@ -464,6 +490,7 @@ static const struct check_case cases[] = {
 	{ "no executor", refused_executor, 0 },
 	{ "an executor that lies", executor_lies, 0 },
 	{ "an executor that ends", executor_ends, 0 },
+	{ "a fault during an unmap", fault_during_unmap, 0 },
 	{ "a deaf executor", deaf_executor_can_be_disabled, 0 },
 	{ "a flooding executor", flooding_executor, 0 },
 	{ "disconnect is a reset", disconnect_is_a_reset, 0 },
