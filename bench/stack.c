@@ -135,6 +135,22 @@ static bool create_vgpu(struct stack *s, const char *type)
 	return ok;
 }
 
+void stack_wait_pool(struct stack *s)
+{
+	uint64_t start = mdl_now_ns();
+	json_int_t warming = 1;
+
+	while (warming && mdl_now_ns() - start < START_TIMEOUT_NS) {
+		json_t *stats = medley(s, (const char *[]) { "top", "--once", "--json", NULL });
+
+		warming = json_integer_value(
+			json_object_get(json_object_get(stats, "executors"), "warming"));
+		json_decref(stats);
+		if (warming)
+			nap();
+	}
+}
+
 bool stack_start(struct stack *s, const char *bin, const char *dir, const char *type)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -174,8 +190,9 @@ static bool change(struct stack *s, int signal, unsigned int what)
 	if (kill(s->guest, signal) < 0 ||
 	    waitid(P_PID, (id_t)s->guest, &info, (int)what | WEXITED | WNOWAIT) < 0)
 		return fail("guest");
+	/* It may have ended just before: that is for stack_end_guest() to find. */
 	if (info.si_code != CLD_STOPPED && info.si_code != CLD_CONTINUED)
-		return fail("guest has ended");
+		return true;
 	/* Takes the report away. */
 	return waitid(P_PID, (id_t)s->guest, &info, (int)what) == 0;
 }

@@ -25,6 +25,8 @@ bool stack_run_guest(struct stack *s, const char *benchmark, int repetitions);
 /* Returns when the guest is stopped, and lets it go on. */
 bool stack_pause(struct stack *s);
 bool stack_resume(struct stack *s);
+/* Waits until medleyd has no executor that is only starting. */
+void stack_wait_pool(struct stack *s);
 /* Waits for the guest's end; whether it was a good one. */
 bool stack_end_guest(struct stack *s);
 void stack_stop(struct stack *s);
