@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -35,9 +36,15 @@ struct round {
 	bool blocked;		/* a packet waits for a semaphore */
 };
 
+/*
+ * A pause in polling. The guest polls too, and if the kernel has put both on one CPU each waits for the other: yielding lets it
+ * run, and makes both runnable at once, which the kernel's balancer sees and separates. Seen on two CPUs: a semaphore release
+ * took the whole time that we stay awake, 107 us, instead of 0.2 us.
+ */
 static void relax(void)
 {
 	__builtin_ia32_pause();
+	sched_yield();
 }
 
 /* ---- Channels ---- */

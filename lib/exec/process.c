@@ -174,6 +174,8 @@ static int give_up_rights(struct process *p)
 	int err;
 
 	err = make_roots(compiler.uid);
+	if (err == -EINVAL)
+		return fail("/ is not a mount point (a plain chroot?): mount it on itself, so that mounts can be made private", err);
 	if (err)
 		return fail("cannot make a private file system", err);
 	err = mdl_compile_environment(CACHE, p->options->compute_units);
@@ -205,8 +207,12 @@ static int start_engines(struct process *p)
 	if (err)
 		return fail("cannot start the mapper", err);
 	err = config.ops->create(p->options->compute_units, mdl_take_fd(&p->compiler), &p->backend);
+	if (err == -ENODEV)
+		return fail("there is no PoCL among this machine's OpenCL platforms (Debian: pocl-opencl-icd)", err);
+	if (err == -ENOEXEC || err == -ENOMEM || err == -ETIMEDOUT)
+		return fail("the compiler companion cannot compile a test kernel with this machine's PoCL", err);
 	if (err)
-		return fail("cannot start the OpenCL runtime with its compiler", err);
+		return fail("cannot start the OpenCL runtime", err);
 	config.backend = p->backend;
 	err = mdl_frontend_create(&config, &p->frontend);
 	if (!err)
