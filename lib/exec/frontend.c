@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,6 +27,8 @@
 #define RETRY_MIN_NS	(50 * MDL_NS_PER_US)	/* semaphores are looked at again after this, then twice as long, ... */
 #define RETRY_MAX_NS	(2 * MDL_NS_PER_MS)
 #define EVENTS_MAX	16
+#define STARVED_NS	(20 * MDL_NS_PER_US)	/* work that comes so soon after a poll in vain was waiting for the CPU */
+#define SKIP_MAX	255u
 
 /* What a round over all channels found. */
 struct round {
@@ -37,14 +38,37 @@ struct round {
 };
 
 /*
- * A pause in polling. The guest polls too, and if the kernel has put both on one CPU each waits for the other: yielding lets it
- * run, and makes both runnable at once, which the kernel's balancer sees and separates. Seen on two CPUs: a semaphore release
- * took the whole time that we stay awake, 107 us, instead of 0.2 us.
+ * Whether staying awake is worth it. Kernels exist that wake us on the waker's CPU though another one is idle: then the guest's CPU
+ * stands still while we poll for what it would do next (seen: a semaphore release took 107 us, all of AWAKE_NS and the wake-up). The
+ * sign is a poll in vain and work right after it; then the next sleeps come at once, twice as many each time, and then one
+ * poll tries again.
  */
+struct awake {
+	bool polled;		/* since the last sleep or packet */
+	uint32_t skip, skip_next;
+};
+
+static void poll_succeeded(struct awake *a)
+{
+	if (a->polled)
+		a->skip_next = 0;
+	a->polled = false;
+}
+
+static void slept(struct awake *a, uint64_t ns, bool work)
+{
+	if (work && a->polled && ns < STARVED_NS) {
+		a->skip_next = (uint32_t)mdl_min_u64(a->skip_next * 2 + 1, SKIP_MAX);
+		a->skip = a->skip_next;
+	} else if (work && a->skip) {
+		a->skip--;
+	}
+	a->polled = false;
+}
+
 static void relax(void)
 {
 	__builtin_ia32_pause();
-	sched_yield();
 }
 
 /* ---- Channels ---- */
@@ -211,22 +235,29 @@ static int sleep_until_event(struct mdl_exec *x, const struct round *r, uint64_t
 }
 
 /* Nothing ran in the last round. */
-static int idle(struct mdl_exec *x, const struct round *r, uint64_t last_work_ns, uint64_t *retry_ns)
+static int idle(struct mdl_exec *x, const struct round *r, uint64_t last_work_ns, uint64_t *retry_ns, struct awake *a)
 {
+	uint64_t now = mdl_now_ns();
+	int err;
+
 	mdl_exec_lease_give(&x->lease, false);
 	mdl_exec_lease_want(&x->lease, r->ready);
 	/* Without the lease there is nothing to poll for: the grant wakes us. */
-	if (!r->ready && mdl_now_ns() - last_work_ns < AWAKE_NS) {
+	if (!r->ready && !a->skip && now - last_work_ns < AWAKE_NS) {
+		a->polled = true;
 		relax();
 		return 0;
 	}
 	/* Granted between our look at the word and the want: the signal is still there, so this does not sleep. */
-	return sleep_until_event(x, r, retry_ns);
+	err = sleep_until_event(x, r, retry_ns);
+	slept(a, mdl_now_ns() - now, !r->ready && new_work(x));
+	return err;
 }
 
 int mdl_frontend_run(struct mdl_exec *x)
 {
 	uint64_t last_work_ns = 0, last_events_ns = 0, retry_ns = RETRY_MIN_NS;
+	struct awake awake = { 0 };
 	int err = mdl_control_ready(x);
 
 	while (!err) {
@@ -239,9 +270,10 @@ int mdl_frontend_run(struct mdl_exec *x)
 		now = mdl_now_ns();
 		if (r.progress) {
 			last_work_ns = now;
+			poll_succeeded(&awake);
 			retry_ns = RETRY_MIN_NS;
 		} else {
-			err = idle(x, &r, last_work_ns, &retry_ns);
+			err = idle(x, &r, last_work_ns, &retry_ns, &awake);
 		}
 		if (!err && now - last_events_ns >= EVENTS_EVERY_NS) {
 			last_events_ns = now;
