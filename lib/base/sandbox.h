@@ -73,7 +73,10 @@ int mdl_sandbox_enter(const struct mdl_sandbox *sb);
 /* Enters new namespaces if the process was not spawned with MDL_SPAWN_ISOLATE (its pid tells). No new pid namespace then. */
 int mdl_sandbox_isolate(void);
 
-/* Mounts an empty tmpfs of `bytes` bytes at `path` (existing directory) in this mount namespace: nosuid, nodev. */
+/*
+ * Mounts an empty tmpfs of `bytes` bytes at `path` (existing directory) in this mount namespace: nosuid, nodev. -EINVAL: / is no
+ * mount point, as in a plain chroot; what is mounted there could show up outside.
+ */
 int mdl_sandbox_tmpfs(const char *path, uint64_t bytes, uint32_t mode);
 
 /*
