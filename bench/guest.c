@@ -37,10 +37,17 @@ static uint64_t now(struct guest *g)
 	return mdl_gpu_now_ns(g->gpu);
 }
 
+static void pause_for_native(void)
+{
+	const struct timespec pause = { .tv_nsec = BENCH_PAUSE_NS };
+
+	fflush(stdout);
+	nanosleep(&pause, NULL);
+}
+
 /* One line in one write, then the native side's turn. */
 static void report(struct guest *g, const char *key, uint64_t start, unsigned int n)
 {
-	const struct timespec pause = { .tv_nsec = BENCH_PAUSE_NS };
 	size_t used = (size_t)snprintf(g->line, sizeof(g->line), "rep %s %llu %u", key,
 				       (unsigned long long)start, n);
 
@@ -48,8 +55,7 @@ static void report(struct guest *g, const char *key, uint64_t start, unsigned in
 		used += (size_t)snprintf(g->line + used, sizeof(g->line) - used, " %llu",
 					 (unsigned long long)g->sample[i]);
 	puts(g->line);
-	fflush(stdout);
-	nanosleep(&pause, NULL);
+	pause_for_native();
 }
 
 static void set_up(struct guest *g)
@@ -240,6 +246,7 @@ int main(int argc, char **argv)
 		MUST(mdl_gpu_open(argv[1], &g->gpu));
 		mdl_gpu_info(g->gpu, &info);
 		printf("units %u\n", info.compute_units);
+		pause_for_native();
 		benches[i].run(g);
 		mdl_prog_destroy(g->prog);
 		mdl_chan_destroy(g->chan);

@@ -63,6 +63,8 @@ static const struct {
 
 static void add_samples(struct samples *s, const uint64_t *value, size_t count)
 {
+	if (!count)
+		return;
 	s->value = realloc(s->value, (s->count + count) * sizeof(*value));
 	if (!s->value)
 		abort();
@@ -125,8 +127,10 @@ static bool measure(struct run *r)
 			char cache[600];
 
 			snprintf(cache, sizeof(cache), "%s/pocl", r->stack.dir);
+			/* The guest idles after this line too. */
+			ok = stack_pause(&r->stack);
 			r->native = native_create(units, cache);
-			ok = r->native != NULL;
+			ok = ok && r->native && stack_resume(&r->stack);
 		} else if (!strncmp(line, "rep ", 4) && r->native) {
 			ok = on_repetition(r, line);
 		} else if (!strcmp(line, "end\n")) {
