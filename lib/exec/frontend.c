@@ -27,7 +27,7 @@
 #define RETRY_MIN_NS	(50 * MDL_NS_PER_US)	/* semaphores are looked at again after this, then twice as long, ... */
 #define RETRY_MAX_NS	(2 * MDL_NS_PER_MS)
 #define EVENTS_MAX	16
-#define STARVED_NS	(20 * MDL_NS_PER_US)	/* work that comes so soon after a poll in vain was waiting for the CPU */
+#define STARVED_NS	(80 * MDL_NS_PER_US)	/* work that comes so soon after a poll in vain was waiting for the CPU; a VM needs 40 us for a doorbell */
 #define SKIP_MAX	255u
 
 /* What a round over all channels found. */
