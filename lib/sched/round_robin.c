@@ -60,7 +60,7 @@ static uint64_t rr_quantum(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct rr *rr = data;
 
-	return rr->quantum_ns;
+	return mdl_sched_quantum(e, rr->quantum_ns);
 }
 
 const struct mdl_sched_policy mdl_sched_round_robin = {

@@ -31,6 +31,7 @@ struct mdl_sched {
 	uint64_t limit; /* ASKED: when to stop; STOPPING: when to take it as stopped */
 	uint64_t again; /* nobody picked although some wait: when to ask the policy again */
 	uint64_t tick; /* policy's next periodic work */
+	uint32_t reserved, shared; /* percent, of all entities */
 	bool look; /* the holder may be idle, worth a [take] */
 	bool settling;
 };
@@ -72,12 +73,25 @@ static void enqueue(struct mdl_sched *s, struct mdl_sched_entity *e, bool fresh)
 	set_state(s, e, MDL_SCHED_WAITING);
 	s->waiting++;
 	s->policy->enqueue(s->policy_data, e, fresh, s->now);
+	if (s->policy->tick && s->tick == MDL_SCHED_NEVER)
+		s->tick = s->now;
 }
 
 static void dequeue(struct mdl_sched *s, struct mdl_sched_entity *e)
 {
 	s->waiting--;
 	s->policy->dequeue(s->policy_data, e, s->now);
+}
+
+/* When the holder's turn ends as things stand. The policy's own limit is never so early that no time could pass. */
+static uint64_t turn_end(const struct mdl_sched *s)
+{
+	uint64_t end = s->waiting ? s->turn_end : MDL_SCHED_NEVER;
+
+	if (s->policy->until)
+		end = mdl_min_u64(end, mdl_max_u64(s->policy->until(s->policy_data, s->holder),
+						   later(s->turn_start, 1)));
+	return end;
 }
 
 static void end_hold(struct mdl_sched *s, bool awake)
@@ -87,10 +101,13 @@ static void end_hold(struct mdl_sched *s, bool awake)
 	s->holder = NULL;
 	e->held_ns += s->now - s->turn_start;
 	e->awake = awake;
-	if (awake)
+	if (awake) {
 		enqueue(s, e, false);
-	else
-		set_state(s, e, MDL_SCHED_ASLEEP);
+		return;
+	}
+	set_state(s, e, MDL_SCHED_ASLEEP);
+	if (s->policy->rest)
+		s->policy->rest(s->policy_data, e, s->now);
 }
 
 static void begin_hold(struct mdl_sched *s, struct mdl_sched_entity *e)
@@ -114,7 +131,7 @@ static void begin_hold(struct mdl_sched *s, struct mdl_sched_entity *e)
 static bool step(struct mdl_sched *s)
 {
 	struct mdl_sched_entity *e = s->holder;
-	bool awake = false;
+	bool awake = false, over;
 
 	if (s->policy->tick && s->tick <= s->now) {
 		s->tick = s->policy->tick(s->policy_data, s->now);
@@ -134,11 +151,12 @@ static bool step(struct mdl_sched *s)
 	}
 	switch (e->state) {
 	case MDL_SCHED_HOLDING:
-		if (!s->waiting)
+		over = s->now >= turn_end(s);
+		if (!s->waiting && !over)
 			return false;
-		if (s->look || s->now >= s->turn_end) {
+		if (s->look || over) {
 			s->look = false;
-			if (s->actions->take(s->ctx, e, s->now >= s->turn_end, &awake)) {
+			if (s->actions->take(s->ctx, e, over, &awake)) {
 				/*
 				 * An input from inside take() may have detached it or said more
 				 * than take() knows.
@@ -150,7 +168,7 @@ static bool step(struct mdl_sched *s)
 			if (s->holder != e || e->state != MDL_SCHED_HOLDING)
 				return true;
 		}
-		if (s->now < s->turn_end)
+		if (s->now < turn_end(s))
 			return false;
 		set_state(s, e, MDL_SCHED_ASKED);
 		s->limit = later(s->now, s->params.grace_ns);
@@ -158,7 +176,7 @@ static bool step(struct mdl_sched *s)
 		s->actions->ask(s->ctx, e);
 		return true;
 	case MDL_SCHED_ASKED:
-		if (s->now < s->limit)
+		if (s->now < s->limit || s->params.nonpreemptive)
 			return false;
 		set_state(s, e, MDL_SCHED_STOPPING);
 		s->limit = later(s->now, s->params.stop_limit_ns);
@@ -189,7 +207,7 @@ static void settle(struct mdl_sched *s)
 
 static bool params_ok(const struct mdl_sched_params *p)
 {
-	return p->quantum_ns && p->stop_limit_ns;
+	return p->quantum_ns && p->quantum_ns <= MDL_SCHED_QUANTUM_MAX_NS && p->stop_limit_ns;
 }
 
 int mdl_sched_create(const struct mdl_sched_policy *policy, const struct mdl_sched_params *params,
@@ -239,6 +257,8 @@ int mdl_sched_attach(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t n
 		return -ENOMEM;
 	see_time(s, now);
 	e->awake = false;
+	e->params = (struct mdl_sched_entity_params)MDL_SCHED_ENTITY_PARAMS_DEFAULT;
+	e->balance_ns = 0;
 	set_state(s, e, MDL_SCHED_ASLEEP);
 	mdl_sched_list_append(&s->entities, &e->all);
 	if (s->policy->attach)
@@ -261,6 +281,8 @@ void mdl_sched_detach(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t 
 	set_state(s, e, MDL_SCHED_DETACHED);
 	if (s->policy->detach)
 		s->policy->detach(s->policy_data, e, s->now);
+	s->reserved -= e->params.reservation_percent;
+	s->shared -= e->params.share_percent;
 	mdl_sched_list_remove(&e->all);
 	free(e->policy_data);
 	e->policy_data = NULL;
@@ -276,9 +298,9 @@ void mdl_sched_wake(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t no
 		enqueue(s, e, true);
 		/* The holder may have run out of work long ago without a reason to say so. */
 		s->look = true;
-		if (s->holder && s->policy->preempts &&
-		    s->policy->preempts(s->policy_data, e, s->holder, s->now))
-			s->turn_end = mdl_min_u64(s->turn_end, s->now);
+		if (s->holder && s->policy->cut)
+			s->turn_end = mdl_min_u64(s->turn_end, s->policy->cut(s->policy_data, e,
+									      s->holder, s->now));
 	}
 	settle(s);
 }
@@ -328,9 +350,37 @@ uint64_t mdl_sched_deadline(const struct mdl_sched *s)
 
 	if (!s->holder)
 		return s->waiting ? mdl_min_u64(due, s->again) : due;
-	if (s->holder->state != MDL_SCHED_HOLDING)
-		return mdl_min_u64(due, s->limit);
-	return s->waiting ? mdl_min_u64(due, s->turn_end) : due;
+	if (s->holder->state == MDL_SCHED_HOLDING)
+		return mdl_min_u64(due, turn_end(s));
+	if (s->holder->state == MDL_SCHED_ASKED && s->params.nonpreemptive)
+		return due;
+	return mdl_min_u64(due, s->limit);
+}
+
+int mdl_sched_set_entity(struct mdl_sched *s, struct mdl_sched_entity *e,
+			 const struct mdl_sched_entity_params *params, uint64_t now)
+{
+	struct mdl_sched_entity_params old = e->params, p = *params;
+	uint32_t reserved, shared;
+
+	if (e->state == MDL_SCHED_DETACHED || p.weight > MDL_SCHED_WEIGHT_MAX ||
+	    p.cap_percent > 100 || p.reservation_percent > 100 || p.share_percent > 100 ||
+	    p.priority < MDL_SCHED_LOW || p.priority > MDL_SCHED_HIGH ||
+	    p.quantum_ns > MDL_SCHED_QUANTUM_MAX_NS ||
+	    (p.cap_percent && p.reservation_percent > p.cap_percent))
+		return -EINVAL;
+	reserved = s->reserved - old.reservation_percent + p.reservation_percent;
+	shared = s->shared - old.share_percent + p.share_percent;
+	if (reserved > MDL_SCHED_RESERVATION_MAX || shared > 100)
+		return -ENOSPC;
+	see_time(s, now);
+	s->reserved = reserved;
+	s->shared = shared;
+	e->params = p;
+	if (s->policy->change)
+		s->policy->change(s->policy_data, e, &old, s->now);
+	settle(s);
+	return 0;
 }
 
 int mdl_sched_set_params(struct mdl_sched *s, const struct mdl_sched_params *params, uint64_t now)
@@ -386,6 +436,7 @@ int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *pol
 	policy->configure(data, &s->params, s->now);
 	for (l = s->entities.next; l != &s->entities; l = l->next) {
 		e = mdl_container_of(l, struct mdl_sched_entity, all);
+		e->balance_ns = 0;
 		if (s->policy->detach)
 			s->policy->detach(s->policy_data, e, s->now);
 		free(e->policy_data);
@@ -444,7 +495,11 @@ const char *mdl_sched_state_name(enum mdl_sched_state state)
 	return (unsigned int)state < MDL_SCHED_STATES ? name[state] : "?";
 }
 
-static const struct mdl_sched_policy *const policies[] = { &mdl_sched_round_robin };
+static const struct mdl_sched_policy *const policies[] = {
+	&mdl_sched_best_effort, &mdl_sched_fixed_share, &mdl_sched_equal_share,
+	&mdl_sched_round_robin, &mdl_sched_credit,	&mdl_sched_credit_gdev,
+	&mdl_sched_band,	&mdl_sched_band_gpuvm,	&mdl_sched_fair,
+};
 
 const struct mdl_sched_policy *mdl_sched_policy_at(size_t i)
 {

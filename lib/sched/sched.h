@@ -48,16 +48,49 @@ struct mdl_sched_list {
 	struct mdl_sched_list *prev, *next;
 };
 
+/* Intel Xe's: what becomes of a slot whose owner has no work, and how soon a waking one gets one. */
+enum mdl_sched_priority {
+	MDL_SCHED_LOW = -1, /* its slot is skipped while it has no work */
+	MDL_SCHED_NORMAL, /* its slot passes, used or not */
+	MDL_SCHED_HIGH, /* and when it wakes the next slot is one of its own */
+};
+
+#define MDL_SCHED_WEIGHT_MAX	  65536
+/* Percent, of all entities together: the rest keeps the others alive. */
+#define MDL_SCHED_RESERVATION_MAX 90
+#define MDL_SCHED_QUANTUM_MAX_NS  10000000000ull
+
+/* What one entity is entitled to. A policy looks only at what it knows (see its opening). */
+struct mdl_sched_entity_params {
+	uint32_t weight; /* in proportion to the others'; 0 counts as 1, the least */
+	uint32_t cap_percent; /* never more of the GPU, even if it is idle; 0: no cap */
+	uint32_t reservation_percent; /* at least that whenever it has work, whatever the weights */
+	uint32_t share_percent; /* fixed part, or assigned bandwidth; 0: an equal part of the rest */
+	enum mdl_sched_priority priority;
+	uint64_t quantum_ns; /* its turns' length; 0: the scheduler's */
+};
+
+#define MDL_SCHED_ENTITY_PARAMS_DEFAULT \
+	{                               \
+		.weight = 256           \
+	}
+
 /*
- * Embedded in the owner's object; zeroed before attach. The owner may read it and touches nothing
- * but `owner`.
+ * Embedded in the owner's object; zeroed before attach, which gives it the default parameters. The
+ * owner may read it and touches nothing but `owner`.
  */
 struct mdl_sched_entity {
 	void *owner;
 	enum mdl_sched_state state;
 	bool awake; /* last known: has work */
 	struct mdl_sched_list all; /* in mdl_sched.entities */
+	struct mdl_sched_entity_params params; /* changed by mdl_sched_set_entity() */
 	void *policy_data; /* entity_bytes of the policy, zeroed at attach */
+	/*
+	 * GPU time that it is owed (negative: that it has drawn too much), as its policy saw it
+	 * when it was replaced. Written by a policy's detach, read by the next one's attach.
+	 */
+	int64_t balance_ns;
 	uint64_t since_ns; /* of the state */
 	uint64_t grants, asks, stops; /* counters */
 	uint64_t held_ns; /* time as holder, from grant to release, finished holds only */
@@ -69,6 +102,8 @@ struct mdl_sched_params {
 	uint64_t quantum_ns; /* a holder's turn while others wait; the policy may vary it */
 	uint64_t grace_ns; /* between [ask] and [stop] */
 	uint64_t stop_limit_ns; /* a stop that has not been confirmed by then counts as done */
+	/* Never [stop]: a holder that was asked ends its kernel first, however long that is. */
+	bool nonpreemptive;
 };
 
 #define MDL_SCHED_PARAMS_DEFAULT                                                   \
@@ -131,24 +166,37 @@ struct mdl_sched_policy {
 	 * when anything changes.
 	 */
 	struct mdl_sched_entity *(*pick)(void *data, uint64_t now, uint64_t *ret_again);
-	/* Mandatory. How long e may hold while others wait, at least 1. */
+	/* Mandatory. How long e, just picked, may hold while others wait, at least 1. */
 	uint64_t (*quantum)(void *data, struct mdl_sched_entity *e, uint64_t now);
 	/* Optional. e used ran_ns of the GPU. */
 	void (*charge)(void *data, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now);
+	/* Optional. The holder e is no longer one and does not want the GPU: else enqueue tells. */
+	void (*rest)(void *data, struct mdl_sched_entity *e, uint64_t now);
+	/* Optional. e->params have changed from `old`. */
+	void (*change)(void *data, struct mdl_sched_entity *e,
+		       const struct mdl_sched_entity_params *old, uint64_t now);
 	/*
-	 * Optional. Whether `woken`, which has just begun to wait, is worth ending the holder's
-	 * turn at once.
+	 * Optional. `woken` has just begun to wait: when the holder's turn shall end because of
+	 * that, at the latest. Past times mean at once, MDL_SCHED_NEVER that it does not matter.
 	 */
-	bool (*preempts)(void *data, struct mdl_sched_entity *woken,
-			 struct mdl_sched_entity *holder, uint64_t now);
+	uint64_t (*cut)(void *data, struct mdl_sched_entity *woken, struct mdl_sched_entity *holder,
+			uint64_t now);
 	/*
-	 * Optional. Periodic work: called when due; returns when it wants to be called next
-	 * (MDL_SCHED_NEVER: not).
+	 * Optional. Until when the holder may hold even if nobody waits; MDL_SCHED_NEVER: without
+	 * limit. Ahead when e has just been picked. Asked after everything that happens; changes
+	 * nothing.
+	 */
+	uint64_t (*until)(const void *data, const struct mdl_sched_entity *e);
+	/*
+	 * Optional. Periodic work: called when due; returns when it wants to be called next.
+	 * MDL_SCHED_NEVER: when somebody begins to wait; to be used while the GPU is idle.
 	 */
 	uint64_t (*tick)(void *data, uint64_t now);
 };
 
-extern const struct mdl_sched_policy mdl_sched_round_robin;
+extern const struct mdl_sched_policy mdl_sched_best_effort, mdl_sched_fixed_share,
+	mdl_sched_equal_share, mdl_sched_round_robin, mdl_sched_credit, mdl_sched_credit_gdev,
+	mdl_sched_band, mdl_sched_band_gpuvm, mdl_sched_fair;
 
 /* The policy of that name, or NULL. mdl_sched_policy_at(i) enumerates them, NULL after the last. */
 const struct mdl_sched_policy *mdl_sched_policy_find(const char *name);
@@ -167,6 +215,13 @@ void mdl_sched_destroy(struct mdl_sched *s);
  */
 int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *policy, uint64_t now);
 int mdl_sched_set_params(struct mdl_sched *s, const struct mdl_sched_params *params, uint64_t now);
+/*
+ * An attached entity's parameters, whatever its state. -EINVAL a value out of range, a reservation
+ * above the cap, not attached; -ENOSPC all reservations together exceed MDL_SCHED_RESERVATION_MAX,
+ * or all shares 100 percent.
+ */
+int mdl_sched_set_entity(struct mdl_sched *s, struct mdl_sched_entity *e,
+			 const struct mdl_sched_entity_params *params, uint64_t now);
 const struct mdl_sched_policy *mdl_sched_policy_of(const struct mdl_sched *s);
 const struct mdl_sched_params *mdl_sched_params_of(const struct mdl_sched *s);
 
@@ -198,6 +253,17 @@ uint64_t mdl_sched_deadline(const struct mdl_sched *s);
 struct mdl_sched_entity *mdl_sched_holder(const struct mdl_sched *s);
 uint32_t mdl_sched_waiting(const struct mdl_sched *s);
 const char *mdl_sched_state_name(enum mdl_sched_state state);
+
+/* Never 0: what may be divided by. */
+static inline uint32_t mdl_sched_weight(const struct mdl_sched_entity *e)
+{
+	return e->params.weight ? e->params.weight : 1;
+}
+
+static inline uint64_t mdl_sched_quantum(const struct mdl_sched_entity *e, uint64_t otherwise)
+{
+	return e->params.quantum_ns ? e->params.quantum_ns : otherwise;
+}
 
 /* ---- Intrusive list, for the core and the policies ---- */
 static inline void mdl_sched_list_init(struct mdl_sched_list *l)

@@ -471,10 +471,10 @@ static void gate_charge(void *data, struct mdl_sched_entity *e, uint64_t ran, ui
 	((struct gate *)data)->charged += ran;
 }
 
-static bool gate_preempts(void *data, struct mdl_sched_entity *woken,
-			  struct mdl_sched_entity *holder, uint64_t t)
+static uint64_t gate_cut(void *data, struct mdl_sched_entity *woken,
+			 struct mdl_sched_entity *holder, uint64_t t)
 {
-	return idx(woken) == 2;
+	return idx(woken) == 2 ? 0 : MDL_SCHED_NEVER;
 }
 
 static uint64_t gate_tick(void *data, uint64_t t)
@@ -495,7 +495,7 @@ static const struct mdl_sched_policy gate_policy = {
 	.pick = gate_pick,
 	.quantum = gate_quantum,
 	.charge = gate_charge,
-	.preempts = gate_preempts,
+	.cut = gate_cut,
 	.tick = gate_tick,
 };
 

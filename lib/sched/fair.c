@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fair: our own policy. q is the quantum; n vGPUs have work.
+ *
+ * What it promises, for any mix of guests, hostile ones included:
+ *  1. Weights. A vGPU with work gets its weight's part of the GPU over any time, to within about
+ *     one quantum of its own and what an unwilling holder takes beyond its turn (which is charged).
+ *  2. Reservations. One with a reservation of r percent gets r percent of any time in which it has
+ *     work, less at most two quanta, whatever the weights and however many others there are.
+ *  3. Caps. One with a cap of c percent gets at most c percent of any time plus one quantum, even
+ *     of an idle GPU; what it overruns comes off the next time.
+ *  4. Idle time is lent at once and taken back at once: the GPU is idle only if all that have work
+ *     have spent their caps. Using idle time is free: nobody pays later for what nobody wanted.
+ *  5. Latency. One that wakes up and has not overdrawn its part is served next, and ends the
+ *     holder's turn as soon as that has lasted q/4. So it waits at most one quantum, if it is alone
+ *     in that position; with k in that position, k quanta.
+ *  6. No starvation: whatever is reserved and whoever wakes up, every (FAVOURED_MAX + 1)th turn
+ *     goes by weight alone.
+ *
+ * How. Each vGPU has a virtual time v: the GPU time that it was charged, divided by its weight. V is
+ * the mean of v over those that have work, by weight: where all would be if the GPU could be
+ * divided infinitely. w(V - v) is the time that a vGPU is owed. A turn has a length s (q, or the
+ * vGPU's own) and a deadline v + s/w: the V by which the turn would end in the divided GPU. Of
+ * those that are owed something or nothing (v <= V), the one of the earliest deadline is next. This
+ * is EEVDF (Stoica, Abdel-Wahab 1995), whose proof gives promise 1: nobody's lag exceeds a turn.
+ * There is always one with v <= V, V being a mean.
+ *
+ * Who sleeps keeps v. On waking, what it was owed counts up to one turn (sleeping is not saving);
+ * what it has overdrawn counts in full (sleeping is not a way out of debt). If it has not overdrawn
+ * it is boosted: served ahead of its deadline. It pays for that as for any other time, so it
+ * is not boosted again before it has waited it out: latency is borrowed from its own future, never
+ * from others' share (Duda, Cheriton 1999: borrowed virtual time). That is promise 5, and why
+ * waking often gains nothing.
+ *
+ * Reservations and caps are tags on real time (Gulati et al. 2010, mClock). A reservation falls due
+ * at `reserve`, which every use moves on by use/r; it never lies more than two turns' worth ahead,
+ * so use beyond the reservation is not held against it. Those due go first, in the order of their
+ * tags: earliest deadline first, which meets all of them while they sum up to 90 percent or less.
+ * A cap's tag `limit` moves on by use/c and is never more than a quantum's worth behind; a vGPU may
+ * run while it is behind, for the time that takes it there, and waits aside (parked) until half a
+ * quantum has come together. Parked vGPUs have no part in V.
+ *
+ * Who is far ahead (a kernel that could not be stopped, a reservation far above the weight) counts
+ * in V as if two turns ahead: it waits, but it does not carry V away from all others. Time used
+ * while nobody waited moves everybody's v that is at work, so it is nobody's debt.
+ *
+ * Choosing walks those that wait, twice: tens or hundreds on one GPU, so there is no tree to keep.
+ * Left out: a GPU's switching costs, memory, which of several GPUs. Runs on the scheduler's thread.
+ */
+#include "sched/policies.h"
+
+#include "base/util.h"
+
+/* A turn is not cut short before this part of a quantum, lest wakers make the GPU only switch. */
+#define LEAST_PART	  4
+/* A cap's budget under this part of a quantum parks; from that one on it goes on. */
+#define LEAST_BUDGET_PART 16
+#define PARKED_PART	  2
+/* How far ahead somebody counts, in turns. */
+#define AHEAD_TURNS	  2
+#define FAVOURED_MAX	  15
+/* Of a debt taken over from another policy. */
+#define BALANCE_MAX_NS	  ((int64_t)(100 * MDL_NS_PER_MS))
+
+static struct mdl_fair_entity *from_link(struct mdl_sched_list *l)
+{
+	return mdl_container_of(l, struct mdl_fair_entity, link);
+}
+
+static mdl_vtime virtual(int64_t ns, uint32_t weight)
+{
+	return (mdl_vtime)ns * 65536 / weight;
+}
+
+static uint64_t slice(const struct mdl_fair *f, const struct mdl_fair_entity *fe)
+{
+	return mdl_sched_quantum(fe->entity, f->quantum_ns);
+}
+
+static mdl_vtime turn(const struct mdl_fair *f, const struct mdl_fair_entity *fe)
+{
+	return virtual((int64_t)slice(f, fe), mdl_sched_weight(fe->entity));
+}
+
+/* How long it takes to earn `ns` at that part of the GPU. */
+static uint64_t earn(uint64_t ns, uint32_t percent)
+{
+	return mdl_min_u64(ns, UINT64_MAX / 400) * 100 / percent;
+}
+
+static uint64_t before(uint64_t t, uint64_t by)
+{
+	return t > by ? t - by : 0;
+}
+
+/* ---- caps ---- */
+
+static uint32_t cap(const struct mdl_fair_entity *fe)
+{
+	uint32_t percent = fe->entity->params.cap_percent;
+
+	return percent < 100 ? percent : 0;
+}
+
+/* What may be saved up, and from when on it may run. */
+static uint64_t bucket(const struct mdl_fair *f, const struct mdl_fair_entity *fe)
+{
+	return mdl_min_u64(f->quantum_ns, slice(f, fe));
+}
+
+static uint64_t unpark_at(const struct mdl_fair *f, const struct mdl_fair_entity *fe)
+{
+	return fe->limit +
+	       earn(bucket(f, fe) / (fe->parked ? PARKED_PART : LEAST_BUDGET_PART) + 1, cap(fe));
+}
+
+static bool spent(const struct mdl_fair *f, const struct mdl_fair_entity *fe, uint64_t now)
+{
+	return cap(fe) && now < unpark_at(f, fe);
+}
+
+/* ---- virtual time ---- */
+
+/* The holder's v, with what it has used since its last charge as far as that can be believed. */
+static mdl_vtime position(const struct mdl_fair *f, const struct mdl_fair_entity *fe, uint64_t now)
+{
+	uint64_t held = fe == f->holder && f->contested != MDL_SCHED_NEVER
+				? now - mdl_min_u64(now, mdl_max_u64(f->since, f->contested))
+				: 0;
+
+	return fe->v + virtual((int64_t)mdl_min_u64(held, AHEAD_TURNS * slice(f, fe)),
+			       mdl_sched_weight(fe->entity));
+}
+
+/* Those that count in V: the waiting ones that are not parked, then the holder. */
+static struct mdl_fair_entity *next_at_work(const struct mdl_fair *f, struct mdl_fair_entity *fe)
+{
+	struct mdl_sched_list *l;
+
+	if (fe && fe == f->holder)
+		return NULL;
+	for (l = fe ? fe->link.next : f->waiting.next; l != &f->waiting; l = l->next)
+		if (!from_link(l)->parked)
+			return from_link(l);
+	return f->holder;
+}
+
+/* V, or false if nobody is at work. */
+static bool mean(const struct mdl_fair *f, uint64_t now, mdl_vtime *ret_mean)
+{
+	struct mdl_fair_entity *fe;
+	mdl_vtime least = 0, sum = 0;
+	uint64_t weights = 0;
+
+	for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
+		mdl_vtime v = position(f, fe, now);
+
+		least = !weights || v < least ? v : least;
+		weights = 1;
+	}
+	if (!weights)
+		return false;
+	weights = 0;
+	for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
+		mdl_vtime ahead = position(f, fe, now) - least, most = AHEAD_TURNS * turn(f, fe);
+
+		weights += mdl_sched_weight(fe->entity);
+		sum += (ahead < most ? ahead : most) * mdl_sched_weight(fe->entity);
+	}
+	*ret_mean = least + sum / weights;
+	return true;
+}
+
+static mdl_vtime mean_or_clock(struct mdl_fair *f, uint64_t now)
+{
+	mdl_vtime v = f->clock;
+
+	if (mean(f, now, &v) && v > f->clock)
+		f->clock = v;
+	return v;
+}
+
+/* It comes to work: with what it is owed, up to one turn. Whether it has overdrawn nothing. */
+static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
+{
+	mdl_vtime v = mean_or_clock(f, now), least = v - turn(f, fe);
+
+	if (fe->v < least)
+		fe->v = least;
+	fe->deadline = fe->v + turn(f, fe);
+	return fe->v <= v;
+}
+
+/* ---- the policy's slots ---- */
+
+static void fair_configure(void *data, const struct mdl_sched_params *params, uint64_t now)
+{
+	struct mdl_fair *f = data;
+
+	if (!f->waiting.next) {
+		mdl_sched_list_init(&f->waiting);
+		f->contested = MDL_SCHED_NEVER;
+	}
+	f->quantum_ns = params->quantum_ns;
+}
+
+static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+	int64_t owed = e->balance_ns;
+
+	owed = owed > BALANCE_MAX_NS	? BALANCE_MAX_NS
+	       : owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
+					: owed;
+	fe->entity = e;
+	mdl_sched_list_init(&fe->link);
+	fe->v = mean_or_clock(f, now) - virtual(owed, mdl_sched_weight(e));
+	fe->deadline = fe->v + turn(f, fe);
+	fe->reserve = fe->limit = now;
+	if (e->state >= MDL_SCHED_HOLDING) {
+		f->holder = fe;
+		f->since = f->granted = now;
+	}
+}
+
+static void fair_detach(void *data, struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+	mdl_vtime owed =
+		(mean_or_clock(f, now) - position(f, fe, now)) * mdl_sched_weight(e) / 65536;
+
+	e->balance_ns = owed > BALANCE_MAX_NS	 ? BALANCE_MAX_NS
+			: owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
+						 : (int64_t)owed;
+	if (f->holder == fe)
+		f->holder = NULL;
+}
+
+/* Who waits so that it might run has changed: since when the holder's time costs it something. */
+static void watch(struct mdl_fair *f, uint64_t now)
+{
+	struct mdl_fair_entity *fe = next_at_work(f, NULL);
+
+	if (!fe || fe == f->holder)
+		f->contested = MDL_SCHED_NEVER;
+	else if (f->contested == MDL_SCHED_NEVER)
+		f->contested = now;
+}
+
+static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+
+	if (f->holder == fe)
+		f->holder = NULL;
+	fe->favoured = false;
+	fe->parked = spent(f, fe, now);
+	if (fresh) {
+		/* What was reserved and not used is not kept. */
+		fe->reserve = mdl_max_u64(fe->reserve, now);
+		fe->boosted = place(f, fe, now);
+	} else {
+		fe->boosted = false;
+		if (fe->v >= fe->deadline)
+			fe->deadline = fe->v + turn(f, fe);
+	}
+	mdl_sched_list_append(&f->waiting, &fe->link);
+	watch(f, now);
+}
+
+static void fair_dequeue(void *data, struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+
+	mdl_sched_list_remove(&fe->link);
+	fe->parked = fe->boosted = false;
+	watch(f, now);
+}
+
+static void fair_rest(void *data, struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+
+	mean_or_clock(f, now);
+	if (f->holder == e->policy_data)
+		f->holder = NULL;
+	((struct mdl_fair_entity *)e->policy_data)->favoured = false;
+	watch(f, now);
+}
+
+static bool due(const struct mdl_fair_entity *fe, uint64_t now)
+{
+	return fe->entity->params.reservation_percent && fe->reserve <= now;
+}
+
+/* By weight: the earliest deadline of those that have overdrawn nothing. */
+static struct mdl_fair_entity *by_weight(struct mdl_fair *f, uint64_t now)
+{
+	mdl_vtime v = mean_or_clock(f, now);
+	struct mdl_fair_entity *fe, *best = NULL;
+
+	for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe))
+		if (fe->v <= v && (!best || fe->deadline < best->deadline))
+			best = fe;
+	return best;
+}
+
+static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *ret_again)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *reserved = NULL, *boosted = NULL, *fe, *best;
+
+	f->holder = NULL;
+	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
+		fe = from_link(l);
+		if (spent(f, fe, now)) {
+			fe->parked = true;
+			*ret_again = mdl_min_u64(*ret_again, unpark_at(f, fe));
+			continue;
+		}
+		if (fe->parked) {
+			place(f, fe, now);
+			fe->parked = false;
+		}
+		if (due(fe, now) && (!reserved || fe->reserve < reserved->reserve))
+			reserved = fe;
+		if (fe->boosted && !boosted)
+			boosted = fe;
+	}
+	best = by_weight(f, now);
+	if (!best)
+		return NULL;
+	fe = reserved ? reserved : boosted;
+	if (fe && f->favoured < FAVOURED_MAX) {
+		f->favoured = fe->deadline > best->deadline ? f->favoured + 1 : 0;
+		best = fe;
+		best->favoured = true;
+	} else {
+		f->favoured = 0;
+	}
+	fair_dequeue(f, best->entity, now);
+	f->holder = best;
+	f->since = f->granted = now;
+	if (cap(best))
+		best->limit =
+			mdl_max_u64(best->limit, before(now, earn(bucket(f, best), cap(best))));
+	return best->entity;
+}
+
+static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+	mdl_vtime left = (fe->deadline - fe->v) * mdl_sched_weight(e) / 65536;
+	uint64_t length = slice(f, fe);
+
+	if (left >= (mdl_vtime)length)
+		return length;
+	/* The rest of its turn; too short a one is given whole next time round. */
+	return left < (mdl_vtime)(length / LEAST_PART) ? mdl_max_u64(length / LEAST_PART, 1)
+						       : (uint64_t)left;
+}
+
+static void pay(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t ran, uint64_t now)
+{
+	uint32_t reservation = fe->entity->params.reservation_percent;
+
+	fe->v += virtual((int64_t)ran, mdl_sched_weight(fe->entity));
+	if (!reservation)
+		return;
+	/* Neither credit nor debt of more than two turns; nor a reservation paid by weight. */
+	fe->reserve = mdl_max_u64(fe->reserve, before(now, earn(3 * slice(f, fe), reservation)));
+	fe->reserve = mdl_min_u64(fe->reserve + earn(ran, reservation),
+				  now + earn(2 * slice(f, fe), reservation));
+}
+
+static void fair_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+	uint64_t ran = mdl_min_u64(ran_ns, INT64_MAX / 4), lent = 0, capped = ran;
+	mdl_vtime v;
+
+	if (f->holder == fe) {
+		uint64_t from =
+			f->contested == MDL_SCHED_NEVER ? now : mdl_max_u64(f->contested, f->since);
+
+		lent = before(ran, now - mdl_min_u64(now, from));
+		/* What it used before it got a cap does not count. */
+		capped = mdl_min_u64(ran, now - f->since);
+		f->since = now;
+	}
+	if (cap(fe))
+		fe->limit += earn(capped, cap(fe));
+	if (lent) {
+		mdl_vtime by = virtual((int64_t)lent, mdl_sched_weight(e));
+
+		/* As if all at work had had the same. */
+		fe->v += by;
+		fe->deadline += by;
+		for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
+			from_link(l)->v += by;
+			from_link(l)->deadline += by;
+		}
+	}
+	pay(f, fe, ran - lent, now);
+	/* A reservation may take it far ahead of its weight's part. That is not a debt. */
+	if (e->params.reservation_percent && mean(f, now, &v) &&
+	    fe->v > v + AHEAD_TURNS * turn(f, fe))
+		fe->v = v + AHEAD_TURNS * turn(f, fe);
+}
+
+static void fair_change(void *data, struct mdl_sched_entity *e,
+			const struct mdl_sched_entity_params *old, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	struct mdl_fair_entity *fe = e->policy_data;
+	mdl_vtime v = mean_or_clock(f, now), was = old->weight ? old->weight : 1;
+
+	/* What it is owed in time stays the same. */
+	fe->v = v + (fe->v - v) * was / mdl_sched_weight(e);
+	fe->deadline = fe->v + turn(f, fe);
+	if (old->reservation_percent != e->params.reservation_percent)
+		fe->reserve = now;
+	if (old->cap_percent != e->params.cap_percent) {
+		fe->limit = now;
+		if (f->holder == fe)
+			f->since = now;
+	}
+	watch(f, now);
+}
+
+static uint64_t fair_cut(void *data, struct mdl_sched_entity *woken,
+			 struct mdl_sched_entity *holder, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	const struct mdl_fair_entity *we = woken->policy_data, *he = holder->policy_data;
+
+	if (we->parked || he->favoured || !(we->boosted || due(we, now)))
+		return MDL_SCHED_NEVER;
+	return mdl_max_u64(now, f->granted + slice(f, he) / LEAST_PART);
+}
+
+/* When a holder with a cap has used its budget up, which goes on growing while it does. */
+static uint64_t fair_until(const void *data, const struct mdl_sched_entity *e)
+{
+	const struct mdl_fair *f = data;
+	const struct mdl_fair_entity *fe = e->policy_data;
+	uint64_t behind;
+
+	if (!cap(fe))
+		return MDL_SCHED_NEVER;
+	behind = mdl_min_u64(before(f->since, fe->limit), earn(bucket(f, fe), cap(fe)));
+	return f->since + behind * cap(fe) / (100 - cap(fe));
+}
+
+const struct mdl_sched_policy mdl_sched_fair = {
+	.name = "fair",
+	.sched_bytes = sizeof(struct mdl_fair),
+	.entity_bytes = sizeof(struct mdl_fair_entity),
+	.configure = fair_configure,
+	.attach = fair_attach,
+	.detach = fair_detach,
+	.enqueue = fair_enqueue,
+	.dequeue = fair_dequeue,
+	.pick = fair_pick,
+	.quantum = fair_quantum,
+	.charge = fair_charge,
+	.rest = fair_rest,
+	.change = fair_change,
+	.cut = fair_cut,
+	.until = fair_until,
+};
