@@ -25,7 +25,7 @@ static void expect_fault(struct work *w, const char *kernel, uint64_t va, uint64
 	uint64_t arg[] = { va, arg1 };
 
 	mdl_chan_set_tag(w->chan, 0xabcd);
-	work_launch(w, kernel, 1, arg, 2);
+	OK(work_launch(w, kernel, 1, arg, 2));
 	mdl_chan_set_tag(w->chan, 0);
 	CHECK(mdl_chan_finish(w->chan, LONG) == -EIO, "%s at %#llx went through", kernel,
 	      (unsigned long long)va);
@@ -64,7 +64,7 @@ int role_stray(int argc, char **argv)
 	OK(mdl_buf_create(gpu, 4096, MDL_PLACE_VRAM, &ro));
 	OK(mdl_buf_map(ro, w.ctx, MDL_VA_ANY, MDL_MAP_READ, &va));
 	*(uint32_t *)mdl_buf_ptr(ro) = 77;
-	work_launch(&w, "peek", 1, (uint64_t[]) { va, mdl_buf_va(w.out) }, 2);
+	OK(work_launch(&w, "peek", 1, (uint64_t[]) { va, mdl_buf_va(w.out) }, 2));
 	OK(mdl_chan_finish(w.chan, LONG));
 	CHECK(*(uint32_t *)mdl_buf_ptr(w.out) == 77, "read-only page reads wrong");
 	expect_fault(&w, "poke", va, 78, MDL_ACCESS_WRITE);
@@ -94,7 +94,7 @@ int role_spin(int argc, char **argv)
 	OK(mdl_buf_alloc(w.ctx, 4096, MDL_PLACE_VRAM, &buf));
 	flag = mdl_buf_ptr(buf);
 	memset(mdl_buf_ptr(buf), 0, 4096);
-	work_launch(&w, "spin", 1, (uint64_t[]) { mdl_buf_va(buf) }, 1);
+	OK(work_launch(&w, "spin", 1, (uint64_t[]) { mdl_buf_va(buf) }, 1));
 	start = mdl_gpu_now_ns(gpu);
 	while (!flag[0]) {
 		CHECK(mdl_gpu_now_ns(gpu) - start < LONG, "kernel does not start");

@@ -151,7 +151,7 @@ int role_contexts(int argc, char **argv)
 	for (int i = 0; i + 1 < n; i++) {
 		uint64_t arg[] = { va, mdl_buf_va(w[i].out) };
 
-		work_launch(&w[i], "peek", 1, arg, 2);
+		OK(work_launch(&w[i], "peek", 1, arg, 2));
 	}
 	for (int i = 0; i + 1 < n; i++) {
 		OK(mdl_chan_finish(w[i].chan, LONG));
@@ -159,7 +159,7 @@ int role_contexts(int argc, char **argv)
 		      "context %d saw %u", i, *(uint32_t *)mdl_buf_ptr(w[i].out));
 	}
 	/* The last one has nothing there: it faults, alone. */
-	work_launch(&w[n - 1], "peek", 1, (uint64_t[]) { va, mdl_buf_va(w[n - 1].out) }, 2);
+	OK(work_launch(&w[n - 1], "peek", 1, (uint64_t[]) { va, mdl_buf_va(w[n - 1].out) }, 2));
 	CHECK(mdl_chan_finish(w[n - 1].chan, LONG) == -EIO, "no fault");
 	for (int i = 0; i + 1 < n; i++)
 		OK(work_round(&w[i], (uint32_t)i));

@@ -93,10 +93,10 @@ void work_fini(struct work *w)
 	mdl_ctx_destroy(w->ctx);
 }
 
-void work_launch(struct work *w, const char *kernel, uint32_t n, const uint64_t *arg,
-		 uint32_t nargs)
+int work_launch(struct work *w, const char *kernel, uint32_t n, const uint64_t *arg, uint32_t nargs)
 {
 	struct mdl_kern *kern;
+	int err;
 
 	OK(mdl_kern_create(w->prog, kernel, &kern));
 	for (uint32_t i = 0; i < nargs; i++) {
@@ -105,8 +105,9 @@ void work_launch(struct work *w, const char *kernel, uint32_t n, const uint64_t 
 		else
 			OK(mdl_kern_set_value(kern, i, &arg[i], 8));
 	}
-	OK(mdl_chan_launch(w->chan, kern, 1, &n, NULL, NULL));
+	err = mdl_chan_launch(w->chan, kern, 1, &n, NULL, NULL);
 	mdl_kern_destroy(kern);
+	return err;
 }
 
 int work_round(struct work *w, uint32_t seed)
@@ -118,8 +119,9 @@ int work_round(struct work *w, uint32_t seed)
 	for (uint32_t i = 0; i < w->items; i++)
 		in[i] = i * 2654435761u + seed;
 	memset(out, 0xee, w->items * 4ull);
-	work_launch(w, "scramble", w->items, arg, 3);
-	err = mdl_chan_finish(w->chan, LONG);
+	err = work_launch(w, "scramble", w->items, arg, 3);
+	if (!err)
+		err = mdl_chan_finish(w->chan, LONG);
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < w->items; i++)

@@ -53,8 +53,8 @@ void work_init(struct work *w, struct mdl_gpu *gpu, uint32_t items);
 void work_fini(struct work *w);
 void work_build(struct work *w);
 /* Launches a kernel whose arguments are 64-bit values (addresses, numbers), over n items. */
-void work_launch(struct work *w, const char *kernel, uint32_t n, const uint64_t *arg,
-		 uint32_t nargs);
+int work_launch(struct work *w, const char *kernel, uint32_t n, const uint64_t *arg,
+		uint32_t nargs);
 /* One round of known work; 0 if it ran and all of it is right, -EIO if the channel stopped. */
 int work_round(struct work *w, uint32_t seed);
 
