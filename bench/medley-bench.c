@@ -173,8 +173,9 @@ static void put_samples(json_t *out, const char *key, const char *side, const st
 		return;
 	snprintf(name, sizeof(name), "%s.%s_ns", key, side);
 	json_object_set_new(out, name,
-			    json_pack("{s:f, s:f, s:I}", "median", median(s), "p99",
-				      quantile(s, 0.99), "samples", (json_int_t)s->count));
+			    json_pack("{s:f, s:f, s:f, s:I}", "median", median(s), "best",
+				      quantile(s, 0), "p99", quantile(s, 0.99), "samples",
+				      (json_int_t)s->count));
 }
 
 static void put_number(json_t *out, const char *key, double value)
