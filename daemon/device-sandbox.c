@@ -19,6 +19,10 @@
 
 static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_mmap, { NOT_EXECUTABLE } },
+	{ SYS_mprotect, { NOT_EXECUTABLE } },
+	{ SYS_munmap },
+	{ SYS_mremap },
+	{ SYS_madvise },
 	/* The event loops: ours and the server's. */
 	{ SYS_epoll_ctl },
 	{ SYS_epoll_wait },

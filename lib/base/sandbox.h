@@ -99,7 +99,7 @@ int mdl_sandbox_drop(uid_t uid);
 
 int mdl_sandbox_limits(const struct mdl_sandbox_limits *limits);
 
-/* Calls that every one of our processes needs: memory, threads' futexes, reading and writing open descriptors, clocks, exit. */
+/* Calls that every one of our processes needs: the heap, threads' futexes, reading and writing open descriptors, clocks, exit. */
 extern const struct mdl_sandbox_rule mdl_sandbox_base_rules[];
 extern const size_t mdl_sandbox_base_nrules;
 

@@ -47,7 +47,7 @@ static const char *const toolchain[] = {
 
 /* Companion and jobs; PoCL forks the linker. No sockets, no namespaces, no tracing; kill reaches the own user only. */
 static const struct mdl_sandbox_rule rules[] = {
-	{ SYS_mmap }, { SYS_openat }, { SYS_open }, { SYS_newfstatat }, { SYS_stat }, { SYS_lstat }, { SYS_statx },
+	{ SYS_mmap }, { SYS_munmap }, { SYS_mprotect }, { SYS_madvise }, { SYS_mremap }, { SYS_openat }, { SYS_open }, { SYS_newfstatat }, { SYS_stat }, { SYS_lstat }, { SYS_statx },
 	{ SYS_access }, { SYS_faccessat }, { SYS_faccessat2 }, { SYS_readlink }, { SYS_readlinkat },
 	{ SYS_getdents64 }, { SYS_getcwd }, { SYS_chdir }, { SYS_pread64 }, { SYS_pwrite64 }, { SYS_fcntl },
 	{ SYS_dup }, { SYS_dup2 }, { SYS_dup3 }, { SYS_pipe2 }, { SYS_pipe }, { SYS_poll }, { SYS_ppoll },

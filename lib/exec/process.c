@@ -42,11 +42,36 @@
 #define ROOT_BYTES	(64u << 10)
 
 #define DATA_BYTES	(4ull << 30)	/* private memory: the runtime, programs, private and local memory of work-items */
+/* Code, stacks, reserved arenas; bounds the page tables of what is only reserved. The window cannot be given back for it. */
+#define ADDRESS_BYTES	(MDL_WINDOW_BYTES + MDL_USER_AREA_BYTES + (64ull << 30))
 #define OPEN_FILES	1024		/* doorbells and vectors, kernel objects while they are loaded */
 
-/* What the front end and PoCL's workers need. Mapping: private only, since shared memory escapes RLIMIT_DATA. */
+/*
+ * Addresses of this process's own memory have this bit; those of the window and the user area, which are the mapper's alone, do not.
+ * A range that begins at one of the former never reaches the latter.
+ */
+#define OWN_ADDRESS	(1ull << 46)
+_Static_assert(MDL_WINDOW_BASE + MDL_WINDOW_BYTES <= OWN_ADDRESS && MDL_USER_AREA_BASE + MDL_USER_AREA_BYTES <= OWN_ADDRESS,
+	       "the bit tells");
+
+/*
+ * Private only, since shared memory escapes RLIMIT_DATA; nothing that counts as stack (MAP_GROWSDOWN does, and escapes it too), takes
+ * the machine's huge pages or locks memory.
+ */
+#define MAP_ALLOWED	(MAP_PRIVATE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | MAP_DENYWRITE)
+#define MAP_FLAGS	{ 3, UINT32_MAX & ~(uint64_t)(MAP_ALLOWED & ~MAP_TYPE), MAP_PRIVATE }
+
+/*
+ * What the front end and PoCL's workers need. No mremap: it would keep a second way to memory that the device has unmapped. No mprotect
+ * in the window: what the guest's page tables map read-only stays so.
+ */
 static const struct mdl_sandbox_rule rules[] = {
-	{ SYS_mmap, { { 3, MAP_TYPE, MAP_PRIVATE } } },
+	{ SYS_mmap, { MAP_FLAGS, { 0, UINT64_MAX, 0 } } },
+	{ SYS_mmap, { MAP_FLAGS, { 0, OWN_ADDRESS, OWN_ADDRESS } } },
+	{ SYS_munmap, { { 0, OWN_ADDRESS, OWN_ADDRESS } } },
+	{ SYS_mprotect, { { 0, OWN_ADDRESS, OWN_ADDRESS } } },
+	{ SYS_madvise, { { 2, UINT32_MAX, MADV_DONTNEED } } },
+	{ SYS_madvise, { { 2, UINT32_MAX, MADV_FREE } } },
 	{ SYS_recvmsg }, { SYS_sendmsg }, { SYS_sendto }, { SYS_epoll_ctl }, { SYS_epoll_wait }, { SYS_epoll_pwait },
 	{ SYS_poll }, { SYS_ppoll }, { SYS_pread64 }, { SYS_fcntl, { { 1, UINT32_MAX, F_GETFL } } },
 	/* Kernel objects and bitcode, from the cache: reading only. */
@@ -224,7 +249,7 @@ static int start_engines(struct process *p)
 
 static int close_door(struct process *p)
 {
-	static const struct mdl_sandbox_limits limits = { .nofile = OPEN_FILES, .data = DATA_BYTES };
+	static const struct mdl_sandbox_limits limits = { .nofile = OPEN_FILES, .data = DATA_BYTES, .as = ADDRESS_BYTES };
 	int err = usher_go(p->usher_pipe, p->usher);
 
 	if (err)

@@ -198,6 +198,80 @@ static void other_entry(uint16_t kernel, long nr)
 	h_stop(&h);
 }
 
+static long h_syscall(struct h *h, uint64_t io, long nr, long a, long b, long c, long d, long e)
+{
+	return attempt(h, 0, io, &(struct attempt){ "", nr, { a, b, c, d, e, 0 } });
+}
+
+/* The window is the mapper's alone: no second way to what is unmapped later, no more rights than the device gave. */
+static void window(void)
+{
+	struct mdl_ipc_fault fault;
+	struct mdl_hw_packet p;
+	struct h_args args;
+	struct h h;
+	uint64_t io = prepare(&h);
+	int bad = 0;
+
+	CHECK_EQ(h_map(&h, H_HOLE_VA, 8192, MDL_MEM_VRAM, 50 << 20, false), 0);
+	strcpy((char *)h.vram + (50 << 20), "frame");
+	const struct {
+		const char *what;
+		long ret;
+	} got[] = {
+		{ "a copy of a mapping", h_syscall(&h, io, SYS_mremap, H_HOLE_VA, 0, 4096, 1 /* MAYMOVE */, 0) },
+		{ "moving a mapping", h_syscall(&h, io, SYS_mremap, H_HOLE_VA + 4096, 4096, 8192, 1, 0) },
+		{ "more rights", h_syscall(&h, io, SYS_mprotect, H_HOLE_VA, 4096, 3, 0, 0) },
+		{ "code in the window", h_syscall(&h, io, SYS_mprotect, H_VRAM_VA, 4096, 7, 0, 0) },
+		{ "giving back the window", h_syscall(&h, io, SYS_munmap, H_HOLE_VA + (1ull << 40), 1 << 30, 0, 0, 0) },
+		{ "own memory in the window",
+		  h_syscall(&h, io, SYS_mmap, H_HOLE_VA + (1ull << 40), 1 << 30, 1, 0x32 /* PRIVATE, FIXED, ANONYMOUS */, -1) },
+		{ "changing a user page", h_syscall(&h, io, SYS_munmap, MDL_USER_AREA_BASE, 4096, 0, 0, 0) },
+		{ "punching holes", h_syscall(&h, io, SYS_madvise, H_VRAM_VA + (50 << 20), 4096, 9 /* REMOVE */, 0, 0) },
+		{ "sharing of equal pages", h_syscall(&h, io, SYS_madvise, H_VRAM_VA, 4096, 12 /* MERGEABLE */, 0, 0) },
+	};
+
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(got); i++) {
+		if (got[i].ret >= 0) {
+			fprintf(stderr, "# %s: succeeded with %ld\n", got[i].what, got[i].ret);
+			bad++;
+		}
+	}
+	CHECK_EQ(bad, 0);
+	/* And a write there is still a fault. */
+	h_load_ok(&h, 1, "__kernel void poke(__global int *p) { p[0] = 1; }\n");
+	args = h_args(&h);
+	h_arg_buffer(&args, H_HOLE_VA);
+	p = h_dispatch(1, 0, 1, 1, &args);
+	h_push(&h, 0, &p);
+	fault = h_expect_fault(&h);
+	CHECK_EQ(fault.va, H_HOLE_VA);
+	CHECK_STR((char *)h.vram + (50 << 20), "frame");
+	h_stop(&h);
+}
+
+/* Ways around the limit on private memory. */
+static void memory_limits(void)
+{
+	struct h h;
+	uint64_t io = prepare(&h);
+	long rw = 3, private_anon = 0x22, gib = 1l << 30, own;
+
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 64 * gib, rw, private_anon, -1) < 0);
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 64 * gib, rw, private_anon | 0x4000 /* NORESERVE */, -1) < 0);
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 64 * gib, rw, private_anon | 0x100 /* GROWSDOWN: counts as stack */, -1) < 0);
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 1 << 20, rw, private_anon | 0x100, -1) < 0);
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 1 << 21, rw, private_anon | 0x40000 /* HUGETLB: the machine's */, -1) < 0);
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 1 << 20, rw, private_anon | 0x2000 /* LOCKED */, -1) < 0);
+	/* Page tables of what is only read: 2 GiB for 1 TiB. */
+	CHECK(h_syscall(&h, io, SYS_mmap, 0, 1024 * gib, 1, private_anon | 0x4000, -1) < 0);
+	own = h_syscall(&h, io, SYS_mmap, 0, 1 << 20, 1, private_anon, -1);
+	CHECK(own > 0);
+	CHECK_EQ(h_syscall(&h, io, SYS_mprotect, own, 1 << 20, 3, 0, 0), 0);
+	CHECK_EQ(h_syscall(&h, io, SYS_munmap, own, 1 << 20, 0, 0, 0), 0);
+	h_stop(&h);
+}
+
 static void entry_32(void)
 {
 	other_entry(1, 5);
@@ -211,6 +285,8 @@ static void entry_x32(void)
 static const struct check_case cases[] = {
 	{ "system_calls", system_calls, 120 },
 	{ "descriptors", descriptors, 60 },
+	{ "window", window, 60 },
+	{ "memory_limits", memory_limits, 60 },
 	{ "entry_32", entry_32, 60 },
 	{ "entry_x32", entry_x32, 60 },
 };
