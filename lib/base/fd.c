@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -31,7 +32,10 @@ int mdl_eventfd_signal(int fd)
 	uint64_t one = 1;
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
 
-	/* A peer may have passed a blocking eventfd and filled its counter: never wait for it. */
+	/*
+	 * A peer may have passed a blocking eventfd and filled its counter. O_NONBLOCK would not help: the flag belongs to the open
+	 * file, so the peer can take it away. Nor is there a write that does not wait: eventfds know RWF_NOWAIT for reads only.
+	 */
 	if (poll(&p, 1, 0) == 0)
 		return -EAGAIN;
 	return write(fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
@@ -40,8 +44,13 @@ int mdl_eventfd_signal(int fd)
 uint64_t mdl_eventfd_take(int fd)
 {
 	uint64_t n;
+	struct iovec iov = { .iov_base = &n, .iov_len = sizeof(n) };
+	ssize_t got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 
-	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+	/* Older kernels have no such read of timerfds. Those are never shared, so their flag holds. */
+	if (got < 0 && errno == EOPNOTSUPP)
+		got = read(fd, &n, sizeof(n));
+	return got == sizeof(n) ? n : 0;
 }
 
 int mdl_wait_readable(int fd, int timeout_ms)

@@ -19,7 +19,7 @@
 
 /* What changes mappings but brk is not here: what of it is safe depends on what is mapped. */
 const struct mdl_sandbox_rule mdl_sandbox_base_rules[] = {
-	{ SYS_read }, { SYS_write }, { SYS_readv }, { SYS_writev }, { SYS_close }, { SYS_fstat },
+	{ SYS_read }, { SYS_write }, { SYS_readv }, { SYS_writev }, { SYS_preadv2 }, { SYS_close }, { SYS_fstat },
 	{ SYS_lseek }, { SYS_brk },
 	{ SYS_futex }, { SYS_sched_yield }, { SYS_restart_syscall },
 	{ SYS_clock_gettime }, { SYS_clock_nanosleep }, { SYS_nanosleep }, { SYS_gettimeofday },

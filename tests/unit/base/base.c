@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
@@ -80,6 +81,8 @@ static void memfd(void)
 static void eventfds(void)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), blocking = eventfd(0, EFD_CLOEXEC);
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	struct itimerspec soon = { .it_value.tv_nsec = 1 };
 	uint64_t most = UINT64_MAX - 1;
 
 	CHECK_EQ(mdl_eventfd_take(fd), 0);
@@ -91,6 +94,13 @@ static void eventfds(void)
 	CHECK_EQ(mdl_wait_readable(fd, 20), 0);
 	CHECK_EQ(write(blocking, &most, 8), 8);
 	CHECK_EQ(mdl_eventfd_signal(blocking), -EAGAIN);	/* does not wait */
+	CHECK_EQ(mdl_eventfd_take(blocking), most);
+	CHECK_EQ(mdl_eventfd_take(blocking), 0);	/* nor here */
+	CHECK_EQ(mdl_eventfd_take(timer), 0);
+	CHECK(timerfd_settime(timer, 0, &soon, NULL) == 0);
+	CHECK_EQ(mdl_wait_readable(timer, -1), 1);
+	CHECK_EQ(mdl_eventfd_take(timer), 1);
+	CHECK_EQ(mdl_eventfd_take(-1), 0);
 	CHECK(mdl_eventfd_signal(-1) < 0);
 }
 
