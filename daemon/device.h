@@ -23,8 +23,8 @@
 #include "vfio-user/server.h"
 #include "vgpu/vgpu.h"
 
-/* Guest memory regions with or without descriptor: room for a vIOMMU's scattered mappings, and a bound on our own memory. */
-#define DEV_DMA_REGIONS_MAX 1024
+/* Guest memory regions with or without descriptor. */
+#define DEV_DMA_REGIONS_MAX MDL_VGPU_DMA_REGIONS_MAX
 /* Doorbells, links, files of memory, two eventfds a vector, and what is in a message under way. */
 #define DEV_FILES_MAX \
 	(MDL_HW_CHAN_MAX + 2 * MDL_HW_CTX_MAX + MDL_MEM_MAX + 4 * MDL_HW_MSIX_VECTORS + 128)
@@ -32,6 +32,9 @@
 #define DEV_MAP_TIMEOUT_MS 2000
 /* Longest wait for the manager to end an executor. Below QEMU's 5 s limit for a reply. */
 #define DEV_END_TIMEOUT_MS 4500
+
+/* Longest wait for an executor to let go of a channel. It finishes the packet under way first, in turns with other VMs. */
+#define DEV_CLOSE_TIMEOUT_MS 5000
 
 struct mdl_device;
 
@@ -58,7 +61,9 @@ enum dev_chan_state {
 };
 
 struct dev_chan {
+	struct mdl_device *dev;
 	enum dev_chan_state state;
+	sd_event_source *late; /* while closing: the time limit */
 	uint32_t ctx;
 	int doorbell; /* eventfd, for the life of the device */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest memory that the VMM has mapped for the device: a short sorted array of regions, none
+ * The guest memory that the VMM has mapped for the device: a sorted array of regions, none
  * overlapping another. Frames of page tables and of the fault ring are looked up here at the moment
  * of use; nothing keeps a pointer into a region across calls. Left out: regions without a
  * descriptor, which are never added.
@@ -64,7 +64,7 @@ int mdl_vgpu_dma_map(struct mdl_vgpu *v, uint64_t gpa, uint64_t bytes, bool writ
 	i = first_behind(v, gpa);
 	if (i < v->num_dma && mdl_range_overlap(gpa, bytes, v->dma[i].gpa, v->dma[i].bytes))
 		return -EEXIST;
-	if (v->num_dma == MDL_DMA_REGIONS_MAX)
+	if (v->num_dma == MDL_VGPU_DMA_REGIONS_MAX)
 		return -ENOSPC;
 	memmove(&v->dma[i + 1], &v->dma[i], (v->num_dma - i) * sizeof(v->dma[0]));
 	v->dma[i] = (struct mdl_dma_region) {

@@ -30,7 +30,6 @@
 #define MDL_WALK_TABLES_MAX 65536u
 #define MDL_WALK_LEAVES_MAX (1u << 22) /* leaf entries used by one invalidate */
 #define MDL_ALIAS_MAX	    4u /* a context maps at most so many times what its VM owns */
-#define MDL_DMA_REGIONS_MAX (MDL_MEM_MAX - MDL_MEM_RAM_FIRST)
 
 #define MDL_VA_END     (1ull << 48)
 #define MDL_WINDOW_END (MDL_WINDOW_BASE + MDL_WINDOW_BYTES)
@@ -115,7 +114,7 @@ struct mdl_vgpu {
 	struct mdl_ctx ctx[MDL_HW_CTX_MAX];
 	struct mdl_chan chan[MDL_HW_CHAN_MAX];
 
-	struct mdl_dma_region dma[MDL_DMA_REGIONS_MAX]; /* sorted by gpa */
+	struct mdl_dma_region dma[MDL_VGPU_DMA_REGIONS_MAX]; /* sorted by gpa */
 	size_t num_dma;
 	struct mdl_runs found, next; /* scratch of one shadow update */
 	struct mdl_vgpu_stats stats;

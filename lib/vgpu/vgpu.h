@@ -16,6 +16,9 @@
 
 struct mdl_vgpu;
 
+/* Room for a vIOMMU's scattered mappings, and a bound on our own memory. */
+#define MDL_VGPU_DMA_REGIONS_MAX 1024
+
 struct mdl_vgpu_config {
 	uint64_t vram_bytes; /* power of two, at least 2 MiB */
 	uint32_t channels; /* 1 .. MDL_HW_CHAN_MAX */
@@ -99,7 +102,7 @@ void mdl_vgpu_bar0_write(struct mdl_vgpu *v, uint32_t offset, const void *data, 
  * mappers know it. Regions without a descriptor are not added: frames in them do not exist for the
  * GPU. Regions never overlap: -EEXIST. dma_unmap removes every mapping that reaches into the range,
  * in all contexts, before it returns; a range that cuts a region removes the whole region. At most
- * MDL_MEM_MAX - MDL_MEM_RAM_FIRST regions:
+ * MDL_VGPU_DMA_REGIONS_MAX regions, of which any number may lie in one memory object:
  * -ENOSPC. Not page aligned, empty or wrapping, mem not in [MDL_MEM_RAM_FIRST, MDL_MEM_MAX):
  * -EINVAL.
  */

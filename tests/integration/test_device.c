@@ -406,6 +406,52 @@ static void other_files_are_not_used(void)
 	close(small);
 }
 
+/* As a vIOMMU maps it: many small pieces of one file. */
+static void scattered_memory(void)
+{
+	const uint64_t pieces = 200, gpa = 0x100000000;
+	struct fake f;
+	struct raw r;
+	int file;
+
+	start(&f, &r);
+	CHECK_EQ(mdl_memfd_create("pieces", pieces * 4096, &file), 0);
+	for (uint64_t i = 0; i < pieces; i++)
+		CHECK_EQ(mdl_vu_client_dma_map(r.c, gpa + 8192 * i, 4096, true, file,
+					       4096 * (pieces - 1 - i), NULL),
+			 0);
+	/* The last one is there for the GPU: it can hold the page tables. */
+	raw_write_ctx(&r, 0, MDL_REG_CTX_PT_ROOT,
+		      (gpa + 8192 * (pieces - 1)) | MDL_PTE_SYSTEM | MDL_PTE_VALID);
+	raw_write_ctx(&r, 0, MDL_REG_CTX_CTRL, MDL_CTRL_ENABLE);
+	CHECK_EQ(raw_ctx_status(&r, 0), MDL_STATUS_READY);
+	CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_ERROR), MDL_ERR_NONE);
+	for (uint64_t i = 0; i < pieces; i++)
+		CHECK_EQ(mdl_vu_client_dma_unmap(r.c, gpa + 8192 * i, 4096), 0);
+	raw_write_ctx(&r, 0, MDL_REG_CTX_INVALIDATE, 1);
+	CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_ERROR), MDL_ERR_BAD_PTE);
+	end(&f, &r);
+	close(file);
+}
+
+/* A VMM holds the doorbells too, and the flags of an eventfd belong to all of its holders. */
+static void doorbells_made_blocking(void)
+{
+	struct mdl_vu_client_ioeventfd fds[FAKE_CHANNELS];
+	struct fake f;
+	struct raw r;
+	size_t n;
+
+	start(&f, &r);
+	CHECK_EQ(mdl_vu_client_io_fds(r.c, VFIO_PCI_BAR0_REGION_INDEX, fds, FAKE_CHANNELS, &n), 0);
+	for (size_t i = 0; i < n; i++) {
+		CHECK(fcntl(fds[i].fd, F_SETFL, fcntl(fds[i].fd, F_GETFL) & ~O_NONBLOCK) == 0);
+		close(fds[i].fd);
+	}
+	raw_start(&r, 0, RAW_TABLES_AT);
+	end(&f, &r);
+}
+
 static void memory_that_shrinks(void)
 {
 	uint64_t one = 1;
@@ -497,6 +543,8 @@ static const struct check_case cases[] = {
 	{ "unmap reaches executors first", unmap_reaches_executors_first, 0 },
 	{ "interrupts go to executors", interrupts_go_to_executors, 0 },
 	{ "other files are not used", other_files_are_not_used, 0 },
+	{ "scattered memory", scattered_memory, 0 },
+	{ "doorbells made blocking", doorbells_made_blocking, 0 },
 	{ "memory that shrinks", memory_that_shrinks, 0 },
 	{ "leaks nothing", leaks_nothing, 60 },
 	{ "the manager dies", manager_dies, 0 },

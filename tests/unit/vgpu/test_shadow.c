@@ -262,7 +262,7 @@ static void dma_map_refuses(void)
 	CHECK_EQ(mdl_vgpu_dma_map(m.v, 0, 0x8000, true, buf, 2, 0), -EEXIST);
 	CHECK_EQ(mdl_vgpu_dma_map(m.v, 0x1000, 0x1000, true, buf, 2, 0), 0);
 	CHECK_EQ(mdl_vgpu_dma_map(m.v, 0x4000, 0x1000, true, buf, 2, 0), 0);
-	for (uint64_t i = 0; i < MDL_MEM_MAX - MDL_MEM_RAM_FIRST - 3; i++)
+	for (uint64_t i = 0; i < MDL_VGPU_DMA_REGIONS_MAX - 3; i++)
 		CHECK_EQ(mdl_vgpu_dma_map(m.v, 0x100000 + i * 4096, 4096, true, buf, 2, 0), 0);
 	CHECK_EQ(mdl_vgpu_dma_map(m.v, 0x5000, 0x1000, true, buf, 2, 0), -ENOSPC);
 	mdl_vgpu_dma_unmap(m.v, 0x4000, 1);
