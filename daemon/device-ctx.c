@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -225,6 +226,12 @@ static bool own_channel(const struct dev_ctx *c, uint32_t chan, enum dev_chan_st
 	return chan < d->channels && d->chan[chan].ctx == c->index && d->chan[chan].state == state;
 }
 
+static void set_off(struct dev_chan *ch)
+{
+	sd_event_source_set_enabled(ch->late, SD_EVENT_OFF);
+	ch->state = DEV_CHAN_OFF;
+}
+
 static void context_fault(struct dev_ctx *c, struct mdl_ipc_fault *fault)
 {
 	fault->ctx = (uint16_t)c->index;
@@ -243,7 +250,7 @@ static void exec_message(struct dev_ctx *c, union dev_message *m)
 	case MDL_IPC_CHAN_CLOSED:
 		if (!own_channel(c, m->chan.chan, DEV_CHAN_CLOSING))
 			break;
-		d->chan[m->chan.chan].state = DEV_CHAN_OFF;
+		set_off(&d->chan[m->chan.chan]);
 		mdl_vgpu_chan_closed(d->vgpu, m->chan.chan);
 		return;
 	case MDL_IPC_CHAN_ERROR:
@@ -308,7 +315,7 @@ static void forget_channels(struct dev_ctx *c)
 
 	for (uint32_t i = 0; i < d->channels; i++)
 		if (d->chan[i].ctx == c->index)
-			d->chan[i].state = DEV_CHAN_OFF;
+			set_off(&d->chan[i]);
 }
 
 static void set_free(struct dev_ctx *c)
@@ -419,16 +426,40 @@ int dev_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32
 	return 0;
 }
 
+/* An endless kernel, or an executor that does not listen: the context goes, so that the channel does. */
+static int on_close_late(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct dev_chan *ch = arg;
+	struct mdl_device *d = ch->dev;
+	struct dev_ctx *c = &d->ctx[ch->ctx];
+
+	if (ch->state != DEV_CHAN_CLOSING || !ctx_alive(c))
+		return 0;
+	c->fault = (struct mdl_ipc_fault) { .hdr = { MDL_IPC_CTX_FAULT, sizeof(c->fault) },
+					    .chan = MDL_FAULT_NO_CHANNEL,
+					    .error = MDL_ERR_TIMEOUT,
+					    .info = (uint32_t)(ch - d->chan) };
+	kill_ctx(c, "does not stop a channel", -ETIMEDOUT);
+	return 0;
+}
+
 int dev_chan_close(void *h, uint32_t ctx, uint32_t chan)
 {
 	struct mdl_device *d = h;
+	struct dev_chan *ch = &d->chan[chan];
 	struct mdl_ipc_chan m = { .hdr = { MDL_IPC_CHAN_CLOSE, sizeof(m) }, .chan = chan };
+	int err;
 
 	if (!own_channel(&d->ctx[ctx], chan, DEV_CHAN_OPEN))
 		return -EINVAL;
 	if (!ctx_alive(&d->ctx[ctx]))
 		return -EPIPE;
-	d->chan[chan].state = DEV_CHAN_CLOSING;
+	err = sd_event_source_set_time_relative(ch->late, DEV_CLOSE_TIMEOUT_MS * 1000ull);
+	if (err >= 0)
+		err = sd_event_source_set_enabled(ch->late, SD_EVENT_ONESHOT);
+	if (err < 0)
+		return err;
+	ch->state = DEV_CHAN_CLOSING;
 	return control_send(&d->ctx[ctx], &m, -1);
 }
 
@@ -443,14 +474,23 @@ void dev_doorbell(void *h, uint32_t ctx, uint32_t chan)
 
 int dev_ctx_init(struct mdl_device *d)
 {
+	int err;
+
 	for (uint32_t i = 0; i < MDL_HW_CTX_MAX; i++)
 		d->ctx[i] = (struct dev_ctx) { .dev = d, .index = i, .control = -1, .map = -1 };
 	for (uint32_t i = 0; i < MDL_HW_CHAN_MAX; i++)
-		d->chan[i].doorbell = -1;
+		d->chan[i] = (struct dev_chan) { .dev = d, .doorbell = -1 };
 	for (uint32_t i = 0; i < d->channels; i++) {
 		d->chan[i].doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (d->chan[i].doorbell < 0)
 			return -errno;
+		/* Made now: the sandbox has no call for the loop's timer. */
+		err = sd_event_add_time(d->event, &d->chan[i].late, CLOCK_MONOTONIC, 0, 0, on_close_late,
+					&d->chan[i]);
+		if (err >= 0)
+			err = sd_event_source_set_enabled(d->chan[i].late, SD_EVENT_OFF);
+		if (err < 0)
+			return err;
 	}
 	return 0;
 }
@@ -463,6 +503,8 @@ void dev_ctx_stop(struct mdl_device *d)
 
 void dev_ctx_fini(struct mdl_device *d)
 {
-	for (uint32_t i = 0; i < MDL_HW_CHAN_MAX; i++)
+	for (uint32_t i = 0; i < MDL_HW_CHAN_MAX; i++) {
+		sd_event_source_disable_unref(d->chan[i].late);
 		mdl_close_fd(&d->chan[i].doorbell);
+	}
 }

@@ -2,6 +2,7 @@
 """The end-to-end cases: real medleyd, medley-device and medley-exec; guests are clients of the vfio-user socket, or KVM guests."""
 import os
 import signal
+import time
 
 from stack import Stack, check, descendants, wait_until
 
@@ -152,8 +153,10 @@ def executor_stopped(programs):
         holder.expect("ready")
         for pid in executors(stack):
             os.kill(pid, signal.SIGSTOP)
-        # Closes the context, then the device.
+        # Closes the channel, the context, then the device. A channel has 5 s to close.
+        began = time.monotonic()
         holder.ask("quit", "bye")
+        check(time.monotonic() - began < 30, "closing is bounded")
         holder.end()
         kill_all(stack, executors(stack))
         check(stack.run_client("smoke", a) == "ok", "usable again")
