@@ -106,12 +106,15 @@ static int serve_request(struct mdl_vu_client *c, struct mdl_vu_msg *msg)
 	return mdl_vu_conn_send(&c->conn, out);
 }
 
-/* Serves what the server asks until a reply comes (1, in msg), nothing is there any more (0), or the connection is of no use. */
+/*
+ * Serves what the server asks until a reply comes (1, in msg), nothing is there any more (0), or the connection is of no use. Also 0
+ * after some requests: a server may ask without end, and time limits hold all the same.
+ */
 static int pump(struct mdl_vu_client *c, struct mdl_vu_msg *msg)
 {
 	int ret = mdl_vu_conn_flush(&c->conn);
 
-	while (!ret) {
+	for (unsigned int i = 0; !ret && i < MDL_VU_BUDGET; i++) {
 		if (c->conn.out_bytes > MDL_VU_OUT_MARK)
 			return 0;
 		ret = mdl_vu_conn_recv(&c->conn, msg);

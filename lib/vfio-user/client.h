@@ -46,7 +46,7 @@ int mdl_vu_client_mask_irq(struct mdl_vu_client *c, uint32_t index, uint32_t vec
 int mdl_vu_client_io_fds(struct mdl_vu_client *c, uint32_t region, struct mdl_vu_client_ioeventfd *fds, size_t cap,
 			 size_t *ret_count);
 int mdl_vu_client_reset(struct mdl_vu_client *c);
-/* Answers what the server asked for (DMA_READ, DMA_WRITE), without blocking. */
+/* Answers what the server asked for (DMA_READ, DMA_WRITE), without blocking; at most 64 requests a call, four times what our server asks. */
 int mdl_vu_client_process(struct mdl_vu_client *c);
 
 #endif

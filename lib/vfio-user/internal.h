@@ -17,6 +17,8 @@
 #define MDL_VU_OUT_MARK		(256u << 10)
 /* Messages handled in one mdl_vu_server_process(). */
 #define MDL_VU_BUDGET		64
+/* How long a client that cannot be accepted now waits, unless the reason goes away. */
+#define MDL_VU_ACCEPT_AGAIN_NS	(100 * MDL_NS_PER_MS)
 /* A peer that takes nothing, or does not negotiate, for this long is disconnected. */
 #define MDL_VU_PATIENCE_NS	(10 * MDL_NS_PER_S)
 
@@ -63,6 +65,7 @@ struct mdl_vu_server {
 	uint32_t conn_events;	/* as registered with epoll */
 	uint64_t connected_ns;
 	uint64_t patience_ns;
+	uint64_t accept_again_ns;	/* the listening socket is not watched until then; 0: it is */
 	uint64_t timer_ns;	/* as armed; 0: not */
 	pid_t peer;
 	struct mdl_vu_caps caps;

@@ -60,12 +60,25 @@ static uint64_t deadline(const struct mdl_vu_server *s)
 	return 0;
 }
 
+static void listen_again_at(struct mdl_vu_server *s, uint64_t when_ns)
+{
+	struct epoll_event ev = { .events = when_ns ? 0 : EPOLLIN, .data.u32 = MDL_VU_TAG_LISTEN };
+
+	if (!when_ns && !s->accept_again_ns)
+		return;
+	s->accept_again_ns = when_ns;
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listen_fd, &ev);
+}
+
 /* Brings what epoll watches in line with the state of the connection. */
 void mdl_vu_server_rearm(struct mdl_vu_server *s)
 {
 	struct epoll_event ev = { .data.u32 = MDL_VU_TAG_CONN };
+	uint64_t next = deadline(s);
 
-	arm_timer(s, deadline(s));
+	if (s->accept_again_ns && (!next || s->accept_again_ns < next))
+		next = s->accept_again_ns;
+	arm_timer(s, next);
 	if (s->state == MDL_VU_STATE_NONE)
 		return;
 	ev.events = (s->conn.out_bytes <= MDL_VU_OUT_MARK ? EPOLLIN : 0) |
@@ -91,6 +104,7 @@ static void drop_now(struct mdl_vu_server *s)
 	mdl_vu_irq_drop(s);
 	memset(&s->caps, 0, sizeof(s->caps));
 	s->stats.disconnects++;
+	listen_again_at(s, 0);
 	arm_timer(s, 0);
 	if (told && s->ops->disconnected)
 		s->ops->disconnected(s->ctx);
@@ -133,19 +147,24 @@ static bool peer_gone(const struct mdl_vu_server *s)
 
 /*
  * Runs after the connection was served, so a client that left before the next one came is already gone. One whose end we have
- * not read up to yet (budget, full queue) is asked about; then the next waits in the backlog.
+ * not read up to yet (budget, full queue) is asked about; then the next waits in the backlog, as it does when we are short of
+ * something. A waiting client makes the listening socket readable all the time, so it is not watched meanwhile.
  */
 static int accept_client(struct mdl_vu_server *s)
 {
 	int fd;
 
-	if (s->state != MDL_VU_STATE_NONE && peer_gone(s))
+	if (s->state != MDL_VU_STATE_NONE && peer_gone(s)) {
+		listen_again_at(s, mdl_now_ns() + MDL_VU_ACCEPT_AGAIN_NS);
 		return 0;
+	}
 	fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK || errno == EOPNOTSUPP)
 			return -errno;
-		return 0; /* the client gave up, or we are short of something for now */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			listen_again_at(s, mdl_now_ns() + MDL_VU_ACCEPT_AGAIN_NS);
+		return 0; /* else the client gave up */
 	}
 	if (s->state != MDL_VU_STATE_NONE)
 		close(fd);
@@ -192,6 +211,8 @@ static void check_deadline(struct mdl_vu_server *s)
 
 	mdl_eventfd_take(s->timer_fd); /* fired, hence disarmed; rearm follows */
 	s->timer_ns = 0;
+	if (mdl_now_ns() >= s->accept_again_ns)
+		listen_again_at(s, 0);
 	if (!s->drop && end && mdl_now_ns() >= end) {
 		s->stats.protocol_faults++;
 		s->drop = true;

@@ -115,7 +115,8 @@ uint64_t mdl_vu_msix_pending(const struct mdl_vu_server *s, uint32_t word);
 /*
  * Reaches guest memory without a descriptor by message (DMA_READ, DMA_WRITE). Asynchronous: done(arg, error, data) is called from a
  * later mdl_vu_server_process(); data (reads) is valid during the call. len at most the client's max transfer. At most 16 under way:
- * -EBUSY beyond. Never wait for it inside a callback: the client may wait for us.
+ * -EBUSY beyond. Never wait for it inside a callback: the client may wait for us. There is no time limit: a stopped VMM answers when it
+ * goes on, and one that never does has its done called with -ECONNRESET when it leaves. Who cannot wait so long keeps its own time.
  */
 typedef void (*mdl_vu_dma_done)(void *arg, int error, const void *data, uint32_t len);
 int mdl_vu_dma_read(struct mdl_vu_server *s, uint64_t iova, uint32_t len, mdl_vu_dma_done done, void *arg);

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -350,6 +351,44 @@ static void second_client(void)
 	rig_stop(&r);
 }
 
+/* A client that cannot be accepted waits; it costs us no busy loop (rig_pump() looks for one), and its turn comes. */
+static void clients_wait(void)
+{
+	struct rlimit old, few;
+	struct pollfd p;
+	struct rig r;
+	int other;
+
+	rig_start(&r);
+	p = (struct pollfd){ .fd = mdl_vu_server_fd(r.s), .events = POLLIN };
+	r.fd = rig_connect(&r);
+	CHECK(!getrlimit(RLIMIT_NOFILE, &old));
+	few = old;
+	few.rlim_cur = (rlim_t)dup(0);
+	close((int)few.rlim_cur);
+	CHECK(!setrlimit(RLIMIT_NOFILE, &few));
+	rig_pump(&r);
+	CHECK(!setrlimit(RLIMIT_NOFILE, &old));
+	CHECK_EQ(poll(&p, 1, 10000), 1);
+	rig_hello(&r);
+	/* The first one takes nothing, and has said that it will say nothing more: its end is not read while replies wait. */
+	while (r.s->conn.out_bytes <= MDL_VU_OUT_MARK) {
+		struct mdl_vu_access a = { 0, 0, 1 << 20 };
+
+		rig_send(&r, MDL_VU_REGION_READ, 0, &a, sizeof(a), NULL, 0);
+		rig_pump(&r);
+	}
+	shutdown(r.fd, SHUT_WR);
+	other = rig_connect(&r);
+	rig_pump(&r);
+	mdl_vu_server_disconnect(r.s);
+	mdl_close_fd(&r.fd);
+	r.fd = other;
+	rig_hello(&r);
+	CHECK_EQ(r.connected, 2);
+	rig_stop(&r);
+}
+
 static void disconnect_in_callback(void)
 {
 	struct { struct mdl_vu_access a; uint64_t data; } w = { { 0, 7, 8 }, 5 };
@@ -418,6 +457,7 @@ static const struct check_case cases[] = {
 	{ "many messages at once", many_messages },
 	{ "reconnect", reconnect },
 	{ "a second client", second_client },
+	{ "clients that must wait", clients_wait },
 	{ "disconnect from a callback", disconnect_in_callback },
 	{ "inconsistent device descriptions", bad_device },
 };

@@ -322,6 +322,8 @@ static void server_leaves(void)
 	rig_stop(&v.r);
 }
 
+#define KIND_FLOOD 1000
+
 /* A server that answers by a script. */
 struct script {
 	int listen_fd;
@@ -329,6 +331,7 @@ struct script {
 	/* Writes the answer to req into out; its length, 0: says nothing. */
 	size_t (*answer)(int kind, const struct mdl_vu_hdr *req, const uint8_t *payload, uint8_t *out);
 	int kind;
+	bool flood;	/* answers a RESET again and again */
 };
 
 static void read_all(int fd, void *buf, size_t len)
@@ -367,7 +370,9 @@ static void *run_script(void *arg)
 		read_all(fd, &hdr, sizeof(hdr));
 		read_all(fd, payload, hdr.size - sizeof(hdr));
 		len = s->answer(s->kind, &hdr, payload, out);
-		if (len)
+		while (len && s->flood && hdr.command == MDL_VU_RESET && send(fd, out, len, MSG_NOSIGNAL) > 0)
+			;
+		if (len && !(s->flood && hdr.command == MDL_VU_RESET))
 			rig_send_raw(fd, out, len, &s->extra_fd, s->extra_fd >= 0 && hdr.command != MDL_VU_VERSION ? 1 : 0);
 	}
 	pthread_cleanup_pop(1);
@@ -385,7 +390,7 @@ static int with_script(size_t (*answer)(int, const struct mdl_vu_hdr *, const ui
 		       int limit_ms, void (*f)(struct mdl_vu_client *, int kind))
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	struct script s = { .extra_fd = extra_fd, .answer = answer, .kind = kind };
+	struct script s = { .extra_fd = extra_fd, .answer = answer, .kind = kind, .flood = kind == KIND_FLOOD };
 	struct mdl_vu_client *c = NULL;
 	pthread_t t;
 	int ret;
@@ -598,6 +603,37 @@ static void greedy_server(void)
 	CHECK_EQ(with_script(greedy, 0, -1, LIMIT_MS, expect_greedy), 0);
 }
 
+/* Requests that want no reply, small to send and long to serve, so that there is always one more to read. */
+static size_t flood(int kind, const struct mdl_vu_hdr *req, const uint8_t *payload, uint8_t *out)
+{
+	struct mdl_vu_hdr ask = { 7, MDL_VU_DMA_READ, 0, 0, 0 };
+	struct mdl_vu_dma_access a = { 0x1000, MDL_VU_MAX_XFER };
+	size_t len = 0;
+
+	if (req->command == MDL_VU_VERSION)
+		return good_version(req, out);
+	if (req->command == MDL_VU_DMA_MAP)
+		return put(out, req, MDL_VU_TYPE_REPLY, NULL, 0);
+	while (len + 32 <= 1 << 16)
+		len += put(out + len, &ask, MDL_VU_NO_REPLY, &a, sizeof(a));
+	return len;
+}
+
+static void expect_flood(struct mdl_vu_client *c, int kind)
+{
+	void *memory = calloc(1, MDL_VU_MAX_XFER);
+
+	CHECK_EQ(mdl_vu_client_dma_map(c, 0x1000, MDL_VU_MAX_XFER, true, -1, 0, memory), 0);
+	CHECK_EQ(mdl_vu_client_reset(c), -ETIMEDOUT);
+	CHECK_EQ(mdl_vu_client_process(c), -EPIPE);
+	free(memory);
+}
+
+static void flooding_server(void)
+{
+	CHECK_EQ(with_script(flood, KIND_FLOOD, -1, 200, expect_flood), 0);
+}
+
 static const struct check_case cases[] = {
 	{ "connecting", connecting },
 	{ "regions", regions },
@@ -611,6 +647,7 @@ static const struct check_case cases[] = {
 	{ "wrong region descriptions", region_replies },
 	{ "a mappable region without descriptor", region_without_fd },
 	{ "a server that asks for too much", greedy_server },
+	{ "a server that asks without end", flooding_server },
 };
 
 RIG_MAIN(cases)
