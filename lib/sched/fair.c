@@ -180,15 +180,37 @@ static mdl_vtime mean_or_clock(struct mdl_fair *f, uint64_t now)
 	return v;
 }
 
+/* What the holder has used while nobody waited and was not charged for: by so much all will move. */
+static mdl_vtime uncharged_loan(const struct mdl_fair *f, uint64_t now)
+{
+	uint64_t until = f->contested == MDL_SCHED_NEVER ? now : f->contested;
+
+	return f->holder ? virtual((int64_t)before(until, f->since),
+				   mdl_sched_weight(f->holder->entity))
+			 : 0;
+}
+
 /* It comes to work: with what it is owed, up to one turn. Whether it has overdrawn nothing. */
 static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 {
-	mdl_vtime v = mean_or_clock(f, now), least = v - turn(f, fe);
+	mdl_vtime v = mean_or_clock(f, now);
 
-	if (fe->v < least)
-		fe->v = least;
+	fe->least = v - turn(f, fe);
+	if (fe->v < fe->least)
+		fe->v = fe->least;
 	fe->deadline = fe->v + turn(f, fe);
-	return fe->v <= v;
+	return fe->v <= v + uncharged_loan(f, now);
+}
+
+/* All at work have moved by `by`. One that came after that was placed too early. */
+static void move(struct mdl_fair_entity *fe, mdl_vtime by)
+{
+	mdl_vtime was = fe->v;
+
+	fe->least += by;
+	if (fe->v < fe->least)
+		fe->v = fe->least;
+	fe->deadline += fe->v - was;
 }
 
 /* ---- the policy's slots ---- */
@@ -399,13 +421,11 @@ static void fair_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns,
 	if (lent) {
 		mdl_vtime by = virtual((int64_t)lent, mdl_sched_weight(e));
 
-		/* As if all at work had had the same. */
+		/* As if all that were at work had had the same. */
 		fe->v += by;
 		fe->deadline += by;
-		for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
-			from_link(l)->v += by;
-			from_link(l)->deadline += by;
-		}
+		for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next)
+			move(from_link(l), by);
 	}
 	pay(f, fe, ran - lent, now);
 	/* A reservation may take it far ahead of its weight's part. That is not a debt. */

@@ -109,6 +109,7 @@ struct mdl_fair_entity {
 	struct mdl_sched_list link;
 	struct mdl_sched_entity *entity;
 	mdl_vtime v, deadline;
+	mdl_vtime least; /* v that it could not be below when it came to work */
 	uint64_t reserve; /* when its reservation falls due */
 	uint64_t limit; /* when its cap's budget was, or will be, empty */
 	bool parked; /* waits for its cap's budget */
