@@ -292,6 +292,7 @@ static int on_control(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		dev_close_fds(fds, nfds);
 		exec_message(c, &m);
 	}
+	dev_check_memory(c->dev);
 	return 0;
 }
 

@@ -180,6 +180,7 @@ static void handle_notes(struct mdl_device *d)
 static int on_notes(sd_event_source *s, void *arg)
 {
 	handle_notes(arg);
+	dev_check_memory(arg);
 	return 0;
 }
 
@@ -199,6 +200,7 @@ static int on_manager(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		handle_note(d, &n);
 		handle_notes(d);
 	}
+	dev_check_memory(d);
 	return 0;
 }
 

@@ -132,6 +132,10 @@ union dev_message {
 /* How many messages of one link are handled before others get their turn. */
 #define DEV_MESSAGES_A_TURN 16
 
+/* ---- medley-device.c ---- */
+/* At the end of each handler of the loop in which the vgpu may have touched guest memory: acts on dev_mem_take_shrunk(). */
+void dev_check_memory(struct mdl_device *d);
+
 /* ---- device-manager.c ---- */
 int dev_manager_init(struct mdl_device *d);
 void dev_manager_fini(struct mdl_device *d);

@@ -209,6 +209,15 @@ static const struct mdl_vu_ops server_ops = {
 	.disconnected = on_disconnected,
 };
 
+void dev_check_memory(struct mdl_device *d)
+{
+	if (!dev_mem_take_shrunk(d))
+		return;
+	mdl_log_limited(&d->vmm_log, MDL_LOG_ERROR,
+			"the VMM made its memory's file shorter: disconnected");
+	mdl_vu_server_disconnect(d->server);
+}
+
 static int on_server(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct mdl_device *d = arg;
@@ -218,11 +227,7 @@ static int on_server(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		mdl_log(MDL_LOG_ERROR, "vfio-user socket: %s", strerror(-err));
 		return err;
 	}
-	if (dev_mem_take_shrunk(d)) {
-		mdl_log_limited(&d->vmm_log, MDL_LOG_ERROR,
-				"the VMM made its memory's file shorter: disconnected");
-		mdl_vu_server_disconnect(d->server);
-	}
+	dev_check_memory(d);
 	return 0;
 }
 

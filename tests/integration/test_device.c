@@ -477,6 +477,21 @@ static void memory_that_shrinks(void)
 	end(&f, &r);
 }
 
+/* Noticed also when it is not the VMM's access that touches the memory. */
+static void shrunk_memory_of_a_late_executor(void)
+{
+	struct fake f;
+	struct raw r = { 0 };
+
+	fake_start(&f, program, SOCKET);
+	raw_init(&r, SOCKET, false);
+	CHECK(ftruncate(r.ram_fd, 0) == 0);
+	raw_write_ctx(&r, 0, MDL_REG_CTX_PT_ROOT, RAW_GPA | MDL_PTE_SYSTEM | MDL_PTE_VALID);
+	raw_write_ctx(&r, 0, MDL_REG_CTX_CTRL, MDL_CTRL_ENABLE);
+	fake_wait(&f, vmm_gone, "VMM_STATE 0");
+	end(&f, &r);
+}
+
 /* More often than the device may hold descriptors. */
 static void leaks_nothing(void)
 {
@@ -546,6 +561,7 @@ static const struct check_case cases[] = {
 	{ "scattered memory", scattered_memory, 0 },
 	{ "doorbells made blocking", doorbells_made_blocking, 0 },
 	{ "memory that shrinks", memory_that_shrinks, 0 },
+	{ "shrunk memory of a late executor", shrunk_memory_of_a_late_executor, 0 },
 	{ "leaks nothing", leaks_nothing, 60 },
 	{ "the manager dies", manager_dies, 0 },
 	{ "bad arguments", bad_arguments, 0 },
