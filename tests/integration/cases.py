@@ -279,7 +279,7 @@ def hostile_guest(programs):
         a, b = stack.create(), stack.create()
         neighbour = stack.client("worker", b, 300, 17)
         neighbour.expect("ready")
-        hostile = guest(stack, a, "hostile-elf")
+        hostile = guest(stack, a, "hostile-elf", "--seed", os.environ.get("MEDLEY_SEED", "1"))
         neighbour.expect("done", 240)
         neighbour.end()
         check(stack.run_client("smoke", b) == "ok", "the neighbour, with the hostile guest still there")
