@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* Called by fail() before it prints; NULL: nothing. */
+void before_fail(void (*fn)(void *arg), void *arg);
 
 /* ---- client.c ---- */
 struct client;
@@ -35,6 +37,8 @@ json_t *client_read(struct client *c);
 void print_json(const json_t *j);
 void print_vgpus(const json_t *list);
 void print_vgpu(const json_t *v);
+/* A line: when, which vGPU, what, its state, and what more there is to say. */
+void print_event(const json_t *e);
 void print_types(const json_t *list);
 void print_pgpus(const json_t *list);
 const char *text_of(const json_t *obj, const char *key);

@@ -36,8 +36,10 @@ struct client *client_connect(const char *runtime_dir)
 		fail("socket: %s", strerror(errno));
 	if (connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
-			fail("no medleyd runs on %s: start it with 'medleyd --runtime-dir %s' or 'systemctl start medleyd'",
-			     runtime_dir, runtime_dir);
+			fail("no medleyd runs on %s: start it with 'medleyd --runtime-dir %s'%s",
+			     runtime_dir, runtime_dir,
+			     strcmp(runtime_dir, "/run/medley") ? ""
+								: " or 'systemctl start medleyd'");
 		if (errno == EACCES || errno == EPERM)
 			fail("no permission for %s: run as the user that runs medleyd",
 			     sa.sun_path);
@@ -70,9 +72,10 @@ void client_send(struct client *c, const char *method, json_t *params)
 	while (done < bytes) {
 		ssize_t n = send(c->fd, text + done, bytes - done, MSG_NOSIGNAL);
 
+		if (n < 0 && errno == EPIPE)
+			fail("medleyd closed the connection");
 		if (n < 0 && errno != EINTR)
-			fail("medleyd: %s",
-			     errno == EPIPE ? "closed the connection" : strerror(errno));
+			fail("medleyd: %s", strerror(errno));
 		done += n > 0 ? (size_t)n : 0;
 	}
 	free(text);

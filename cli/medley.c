@@ -22,11 +22,24 @@ struct args {
 	const char *vgpu; /* the command's own argument */
 };
 
+static struct {
+	void (*fn)(void *arg);
+	void *arg;
+} failing;
+
+void before_fail(void (*fn)(void *arg), void *arg)
+{
+	failing.fn = fn;
+	failing.arg = arg;
+}
+
 void fail(const char *fmt, ...)
 {
 	va_list ap;
 
 	fflush(stdout);
+	if (failing.fn)
+		failing.fn(failing.arg);
 	fputs("medley: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
@@ -182,8 +195,7 @@ static void run_events(struct client *c, const struct args *a)
 			json_dumpf(e, stdout, JSON_COMPACT);
 			putchar('\n');
 		} else {
-			printf("%.3f %s %s %s\n", (double)int_of(e, "time_ns") / 1e9,
-			       text_of(e, "name"), text_of(e, "event"), text_of(e, "state"));
+			print_event(e);
 		}
 		json_decref(e);
 		if (fflush(stdout))

@@ -252,6 +252,23 @@ void print_vgpu(const json_t *v)
 			*p = *p == '_' ? ' ' : *p;
 		line(title, "%" PRIu64, int_of(v, counters[i]));
 	}
-	line("processes", "device %" PRIu64 ", VMM %" PRIu64, int_of(v, "device_pid"),
-	     int_of(v, "vmm_pid"));
+	if (int_of(v, "vmm_pid"))
+		line("processes", "device %" PRIu64 ", VMM %" PRIu64, int_of(v, "device_pid"),
+		     int_of(v, "vmm_pid"));
+	else
+		line("processes", "device %" PRIu64, int_of(v, "device_pid"));
+}
+
+void print_event(const json_t *e)
+{
+	printf("%.3f %s %s %s", (double)int_of(e, "time_ns") / 1e9, text_of(e, "name"),
+	       text_of(e, "event"), text_of(e, "state"));
+	if (json_object_get(e, "context"))
+		printf(" context %" PRIu64, int_of(e, "context"));
+	if (json_object_get(e, "error"))
+		printf(" error %" PRIu64 " address 0x%" PRIx64, int_of(e, "error"),
+		       int_of(e, "address"));
+	if (json_object_get(e, "how"))
+		printf(" %s", text_of(e, "how"));
+	putchar('\n');
 }

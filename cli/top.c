@@ -27,6 +27,19 @@ struct screen {
 	int rows, columns;
 };
 
+static void screen_stop(void *arg)
+{
+	struct screen *s = arg;
+
+	before_fail(NULL, NULL);
+	if (s->on) {
+		fputs("\033[?7h\033[?25h\033[?1049l", stdout);
+		tcsetattr(STDIN_FILENO, TCSANOW, &s->old);
+	}
+	fflush(stdout);
+	close(s->signals);
+}
+
 static void screen_start(struct screen *s)
 {
 	struct termios raw;
@@ -44,17 +57,9 @@ static void screen_start(struct screen *s)
 	raw = s->old;
 	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-	fputs("\033[?1049h\033[?25l", stdout);
-}
-
-static void screen_stop(struct screen *s)
-{
-	if (s->on) {
-		fputs("\033[?25h\033[?1049l", stdout);
-		tcsetattr(STDIN_FILENO, TCSANOW, &s->old);
-	}
-	fflush(stdout);
-	close(s->signals);
+	/* Long lines are cut, not wrapped: what is seen is what was counted. */
+	fputs("\033[?1049h\033[?25l\033[?7l", stdout);
+	before_fail(screen_stop, s);
 }
 
 static void screen_size(struct screen *s)

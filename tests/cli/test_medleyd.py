@@ -242,12 +242,26 @@ def case_top():
         check(top.returncode == 0, f"status {top.returncode}")
         check(b"\033[?1049h" in out and out.rstrip().endswith(b"\033[?1049l"), f"the screen is given back: {out[-60:]}")
         check(termios.tcgetattr(slave) == before, "and the terminal's mode")
-        os.close(master)
-        os.close(slave)
         # A reader that goes away ends it quietly.
         r = subprocess.run(f"{sys.argv[3]} --runtime-dir {d.run_dir} top --interval 0.1 | head -n 1", shell=True, timeout=WAIT_S,
                            capture_output=True, text=True)
         check("cpu0" in r.stdout and not r.stderr, f"{r}")
+        # The terminal comes back also when medleyd goes away, and then the reason is on it.
+        top = subprocess.Popen([sys.argv[3], "--runtime-dir", d.run_dir, "top", "--interval", "0.1"], stdin=slave, stdout=slave,
+                               stderr=slave)
+        out = b""
+        while b"a.obey" not in out:
+            check(select.select([master], [], [], WAIT_S)[0], "it draws again")
+            out += os.read(master, 65536)
+        d.stop()
+        while b"closed the connection" not in out:
+            check(select.select([master], [], [], WAIT_S)[0], f"it tells: {out[-200:]}")
+            out += os.read(master, 65536)
+        check(top.wait(WAIT_S) == 1, f"status {top.returncode}")
+        check(b"\033[?1049l" in out[:out.index(b"closed the connection")], f"the screen is given back: {out[-200:]}")
+        check(termios.tcgetattr(slave) == before, "and the terminal's mode, once more")
+        os.close(master)
+        os.close(slave)
 
 
 # ---- scheduling ----
