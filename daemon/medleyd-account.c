@@ -7,14 +7,14 @@
  *
  * CPU time without a lease is bounded: polling, reading a compiled program. Each executor has a
  * budget for it that refills slowly; one that overdraws it is confined, that is, stopped whenever
- * it has no lease, for a time that doubles with each relapse.
+ * it has no lease, for a time that doubles with each relapse. All executors of a vGPU together have
+ * another, into which go their mappers and compilers, which are not stopped, and executors that
+ * have ended; a vGPU that overdraws it gets no more executors until it has it back.
  *
  * Updates happen at every change of the holder and in an audit ten times a second (once a second
  * while nothing happens): two system calls for each executor. Part of medleyd's one thread.
  */
 #include "medleyd.h"
-
-#include <time.h>
 
 #define AUDIT_NS       (100 * MDL_NS_PER_MS)
 #define AUDIT_QUIET_NS MDL_NS_PER_S
@@ -22,18 +22,29 @@
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
 #define BURN_SHARE     8
 #define BURN_MAX_NS    ((int64_t)MDL_NS_PER_S)
+/* The same for all executors of a vGPU together, with their mappers and compilers. */
+#define VGPU_BURN_SHARE	 4
+#define VGPU_BURN_MAX_NS (2 * (int64_t)MDL_NS_PER_S)
+/* What uses more than this fraction of the time counts when the vGPU has overdrawn. */
+#define BURNS_SHARE    32
+#define HELPER_STRIKES 3
 #define CONFINE_NS     MDL_NS_PER_S
 #define CONFINE_MAX_NS (30 * MDL_NS_PER_S)
 
 static uint64_t cpu_clock(const struct executor *x)
 {
-	struct timespec ts;
-	clockid_t clock;
+	uint64_t ns = x->process.pid ? process_cpu_ns(x->process.pid) : x->process.cpu_ns;
 
-	if (!x->process.pid || clock_getcpuclockid(x->process.pid, &clock) ||
-	    clock_gettime(clock, &ts) < 0)
-		return x->cpu_ns;
-	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
+	return mdl_max_u64(ns, x->cpu_ns);
+}
+
+static uint64_t helpers_clock(const struct executor *x)
+{
+	uint64_t ns = 0;
+
+	for (uint32_t i = 0; i < x->helpers; i++)
+		ns += process_cpu_ns(x->helper[i]);
+	return mdl_max_u64(ns, x->helper_cpu_ns);
 }
 
 /*
@@ -74,6 +85,9 @@ void account_admit(struct executor *x)
 	x->commands = atomic_load(&x->lease->commands);
 	x->kernels = atomic_load(&x->lease->kernels);
 	x->compile_ns = atomic_load(&x->lease->compile_ns);
+	x->helper_cpu_ns = helpers_clock(x);
+	if (x->vgpu->contexts_opened == 1)
+		x->vgpu->burn_ns = VGPU_BURN_MAX_NS;
 	x->burn_ns = BURN_MAX_NS;
 	x->confine_ns = CONFINE_NS;
 }
@@ -156,10 +170,25 @@ void account_flush(struct vgpu *v, uint64_t now)
 	v->run_start_ns = 0;
 }
 
-/* The executor is dead; its page is still there. */
+/* All that a vGPU's processes use without a lease, dead ones included. */
+static void burn(struct vgpu *v, uint64_t ns)
+{
+	v->burn_ns -= (int64_t)ns;
+	v->burn_ns = v->burn_ns > -VGPU_BURN_MAX_NS ? v->burn_ns : -VGPU_BURN_MAX_NS;
+}
+
+/*
+ * The executor is dead; its page is still there. What it used since the last look counts as if
+ * without lease, unless there was one: else a guest could work unseen from one look to the next.
+ */
 void account_retire(struct executor *x)
 {
-	read_counters(x->vgpu, x);
+	struct vgpu *v = x->vgpu;
+
+	read_counters(v, x);
+	if (!lease_holding(v))
+		x->cpu_unleased_ns += grown(&x->cpu_ns, cpu_clock(x));
+	burn(v, x->cpu_unleased_ns);
 }
 
 double account_share(struct vgpu *v, uint64_t now)
@@ -180,35 +209,77 @@ double account_share(struct vgpu *v, uint64_t now)
 
 /* ---- the audit ---- */
 
-static void audit_executor(struct executor *x, uint64_t passed, uint64_t now)
+/*
+ * Mappers and compilers go on while their executor is stopped, and a guest's native code can take
+ * its mapper over: what works on, while its vGPU has used up all it may and its executor is
+ * stopped, ends.
+ */
+static void audit_helpers(struct executor *x, uint64_t used, uint64_t passed)
 {
 	struct vgpu *v = x->vgpu;
 
+	if (v->burn_ns >= 0 || !x->confined || used < passed / BURNS_SHARE) {
+		x->helper_strikes = 0;
+		return;
+	}
+	if (++x->helper_strikes < HELPER_STRIKES)
+		return;
+	mdl_log_limited(&v->lost_log, MDL_LOG_WARN,
+			"%s: a helper process of context %u works on its own account: ended",
+			v->inst->name, x->ctx);
+	executor_kill(x);
+}
+
+static void confine(struct executor *x, uint64_t now)
+{
+	struct vgpu *v = x->vgpu;
+
+	mdl_log_limited(
+		&v->lost_log, MDL_LOG_WARN,
+		"%s: executor of context %u works without lease: stopped while it has none",
+		v->inst->name, x->ctx);
+	v->confinements++;
+	x->confined_until_ns = now + x->confine_ns;
+	x->confine_ns = mdl_min_u64(2 * x->confine_ns, CONFINE_MAX_NS);
+	lease_confine(x, true);
+}
+
+static void audit_executor(struct executor *x, uint64_t passed, uint64_t now)
+{
+	uint64_t helpers = grown(&x->helper_cpu_ns, helpers_clock(x)),
+		 used = x->cpu_unleased_ns + helpers;
+	bool burns = used > passed / BURNS_SHARE;
+
+	burn(x->vgpu, used);
 	x->burn_ns += (int64_t)(passed / BURN_SHARE) - (int64_t)x->cpu_unleased_ns;
 	x->burn_ns = x->burn_ns < BURN_MAX_NS ? x->burn_ns : BURN_MAX_NS;
 	x->cpu_unleased_ns = 0;
 	if (x->killed)
 		return;
-	if (x->burn_ns < 0 && !x->confined) {
-		mdl_log_limited(
-			&v->lost_log, MDL_LOG_WARN,
-			"%s: executor of context %u works without lease: stopped while it has none",
-			v->inst->name, x->ctx);
-		v->confinements++;
-		x->confined_until_ns = now + x->confine_ns;
-		x->confine_ns = mdl_min_u64(2 * x->confine_ns, CONFINE_MAX_NS);
-		lease_confine(x, true);
-	} else if (x->confined && now >= x->confined_until_ns) {
+	audit_helpers(x, helpers, passed);
+	if (!x->confined && (x->burn_ns < 0 || (burns && x->vgpu->burn_ns < 0))) {
+		confine(x, now);
+	} else if (x->confined && now >= x->confined_until_ns && !x->helper_strikes) {
 		x->burn_ns = BURN_MAX_NS / 4;
 		lease_confine(x, false);
 	}
+}
+
+/* True when it may again what it might not before. */
+static bool refill(struct vgpu *v, uint64_t passed)
+{
+	bool overdrawn = v->burn_ns < 0;
+
+	v->burn_ns += (int64_t)(passed / VGPU_BURN_SHARE);
+	v->burn_ns = v->burn_ns < VGPU_BURN_MAX_NS ? v->burn_ns : VGPU_BURN_MAX_NS;
+	return overdrawn && v->burn_ns >= 0;
 }
 
 static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct manager *m = arg;
 	uint64_t now = mdl_now_ns(), passed = now - m->audit_ns;
-	bool quiet = true;
+	bool quiet = true, serve = false;
 
 	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
 	     i = mdl_instance_next(m->mdev, i)) {
@@ -217,6 +288,8 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 
 		account_update(v, now);
 		charge(v, now);
+		serve = refill(v, passed) || serve;
+		quiet = quiet && v->burn_ns == VGPU_BURN_MAX_NS;
 		quiet = quiet && v->samples > 1 &&
 			v->gpu_time_ns ==
 				v->sample[(k + SHARE_SAMPLES - 1) % SHARE_SAMPLES].gpu_time_ns;
@@ -227,6 +300,8 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 			audit_executor(x, passed, now);
 		}
 	}
+	if (serve)
+		executor_serve(m);
 	for (size_t i = 0; i < MDL_MDEV_PGPUS_MAX && m->gpu[i]; i++)
 		lease_rearm(m->gpu[i]);
 	m->audit_ns = now;

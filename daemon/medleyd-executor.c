@@ -172,6 +172,8 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
 		return 0; /* hung up: its end will be noticed */
 	x->warm = true;
+	x->helpers = (uint32_t)process_children(&x->process, x->helper, EXECUTOR_HELPERS);
+	x->warm_cpu_ns = process_cpu_ns(x->process.pid);
 	m->pool_deaths = 0;
 	set_nice(x, false);
 	mdl_log(MDL_LOG_DEBUG, "executor %d warm after %llu ms", x->process.pid,
@@ -363,13 +365,17 @@ static int on_open_timer(sd_event_source *s, uint64_t usec, void *arg)
 	return 0;
 }
 
-/* Whether the vGPU's pace allows one more now; if not, it is looked at again when it does. */
-static bool pace_allows(struct vgpu *v, uint64_t now)
+/*
+ * Whether the vGPU's pace allows one more now; if not, it is looked at again when it does. The
+ * executor must be replaced: starting them takes no more than one CPU's time for each vGPU.
+ */
+static bool pace_allows(struct vgpu *v, uint64_t now, const struct executor *x)
 {
-	uint64_t tat = mdl_max_u64(v->open_tat_ns, now);
+	uint64_t tat = mdl_max_u64(v->open_tat_ns, now),
+		 interval = mdl_max_u64(OPEN_INTERVAL_NS, x->warm_cpu_ns);
 
-	if (tat - now < OPEN_BURST * OPEN_INTERVAL_NS) {
-		v->open_tat_ns = tat + OPEN_INTERVAL_NS;
+	if (tat - now < OPEN_BURST * interval) {
+		v->open_tat_ns = tat + interval;
 		return true;
 	}
 	if (!v->open_timer)
@@ -377,7 +383,7 @@ static bool pace_allows(struct vgpu *v, uint64_t now)
 					   on_open_timer, v);
 	if (v->open_timer) {
 		sd_event_source_set_time_relative(
-			v->open_timer, (tat - now - OPEN_BURST * OPEN_INTERVAL_NS) / 1000 + 1);
+			v->open_timer, (tat - now - OPEN_BURST * interval) / 1000 + 1);
 		sd_event_source_set_enabled(v->open_timer, SD_EVENT_ONESHOT);
 	}
 	return false;
@@ -396,7 +402,7 @@ void executor_serve(struct manager *m)
 			i = mdl_instance_next(m->mdev, NULL);
 			v = i->owner;
 		}
-		if (v->open_wanted && pace_allows(v, now)) {
+		if (v->open_wanted && v->burn_ns >= 0 && pace_allows(v, now, x)) {
 			uint32_t ctx = (uint32_t)__builtin_ctzll(v->open_wanted);
 
 			v->open_wanted &= ~(1ull << ctx);

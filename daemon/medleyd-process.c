@@ -10,9 +10,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -34,9 +36,41 @@ void process_signal(struct process *p, int sig)
 		pidfd_signal(p->pidfd, sig);
 }
 
+uint64_t process_cpu_ns(pid_t pid)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+size_t process_children(const struct process *p, pid_t *pids, size_t max)
+{
+	char path[64], text[256], *at = text, *end;
+	mdl_autofd fd = -1;
+	size_t n = 0;
+	ssize_t got;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", p->pid, p->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	text[got > 0 ? got : 0] = 0;
+	for (; n < max; at = end) {
+		long pid = strtol(at, &end, 10);
+
+		if (end == at || pid <= 0)
+			break;
+		pids[n++] = (pid_t)pid;
+	}
+	return n;
+}
+
 /* True when it was there to be reaped. */
 static bool reap(struct process *p, int options, int *ret_status)
 {
+	uint64_t cpu = process_cpu_ns(p->pid);
 	int status;
 	pid_t pid;
 
@@ -46,6 +80,7 @@ static bool reap(struct process *p, int options, int *ret_status)
 	if (pid == 0)
 		return false;
 	*ret_status = pid < 0 ? 0 : status;
+	p->cpu_ns = cpu;
 	p->source = sd_event_source_disable_unref(p->source);
 	mdl_close_fd(&p->pidfd);
 	p->pid = 0;

@@ -42,6 +42,7 @@
 #define PRIORITY_POOL  100
 
 #define EXECUTORS_MAX 512 /* of all vGPUs together; each costs a process with an OpenCL runtime */
+#define EXECUTOR_HELPERS 4
 #define SHARE_SAMPLES 16 /* of gpu_time, one each audit: a little more than a second */
 
 struct manager;
@@ -65,6 +66,7 @@ struct process {
 	int pidfd;
 	sd_event_source *source;
 	void (*ended)(struct process *p, int status); /* reaped; status as of wait(2) */
+	uint64_t cpu_ns; /* its CPU clock, when it is reaped */
 };
 
 /* fds become 3, 4, ... in the child and stay the caller's. -errno. */
@@ -72,6 +74,10 @@ int process_start(struct process *p, struct manager *m, const char *program,
 		  const char *const *args, const int *fds, size_t nfds,
 		  void (*ended)(struct process *p, int status));
 void process_signal(struct process *p, int sig);
+/* CPU time so far; 0 when the process cannot be asked. */
+uint64_t process_cpu_ns(pid_t pid);
+/* The pids of its children, at most max; their number. */
+size_t process_children(const struct process *p, pid_t *pids, size_t max);
 /* Kills it and waits until it is gone; `ended` is not called. For the end of medleyd. */
 void process_end_now(struct process *p);
 void process_describe_end(int status, char *text, size_t bytes);
@@ -88,6 +94,7 @@ struct executor {
 	sd_event_source *ready_source, *want_source, *want_timer;
 	uint64_t started_ns;
 	bool warm;
+	uint64_t warm_cpu_ns; /* what getting warm took */
 	bool expected; /* its end was asked for: no reason for a log line */
 	bool killed;
 	bool nice; /* it warms up at low priority: nobody waits for it */
@@ -105,6 +112,10 @@ struct executor {
 	uint64_t claim_ns; /* busy time by the page at the last look */
 	uint64_t cpu_unleased_ns; /* CPU time without a lease since the last audit */
 	int64_t burn_ns; /* CPU time that it may yet use without a lease */
+	/* Its other processes, from before it had a guest: mapper, compiler. No lease stops them. */
+	pid_t helper[EXECUTOR_HELPERS];
+	uint32_t helpers, helper_strikes;
+	uint64_t helper_cpu_ns;
 	uint64_t commands, kernels, compile_ns; /* by the page, never decreasing */
 };
 
@@ -128,6 +139,7 @@ struct vgpu {
 	sd_event_source *link_source, *restart_timer, *open_timer;
 	struct executor *executors;
 	uint64_t open_wanted; /* bit per context: asked for an executor */
+	int64_t burn_ns; /* CPU time that all of its executors may yet use without a lease */
 	uint64_t open_tat_ns; /* pace of executors handed out, see executor_serve() */
 	char socket_path[160];
 	uint32_t vmm_pid;

@@ -10,12 +10,14 @@
  *   light    has 200 us of work every 5 ms; puts its longest wait for the lease in compile_ns
  *   liar     as hog, and claims that it was never busy
  *   sneak    works without a lease and without asking for one
+ *   sip      as sneak, but only a tenth of the time
+ *   thief    lets a process that it has work for it, if exec.mode is "helper"
  *   crash    dies of a stray access
  *   wants    signals WANT without end
  *   garbage  writes nonsense all over its page
  *
  * A file exec.mode beside the program changes how it starts: "die" exits, "mute" is never ready,
- * "slow" takes a second.
+ * "slow" takes a second, "helper" starts a second process, as the real one does.
  */
 #include <poll.h>
 #include <signal.h>
@@ -36,6 +38,7 @@
 #define FOREVER (1ull << 62)
 
 static struct mdl_lease *page;
+static int helper = -1; /* a byte here makes the second process work */
 
 static bool move(uint32_t from, uint32_t to)
 {
@@ -118,6 +121,23 @@ static void light(void)
 	}
 }
 
+static void start_helper(void)
+{
+	int p[2];
+	char byte;
+
+	if (pipe(p))
+		exit(5);
+	if (!fork()) {
+		close(p[1]);
+		if (read(p[0], &byte, 1) == 1)
+			spin(FOREVER);
+		_exit(0);
+	}
+	close(p[0]);
+	helper = p[1];
+}
+
 static void behave(uint32_t how)
 {
 	volatile int *volatile nowhere = NULL;
@@ -138,6 +158,15 @@ static void behave(uint32_t how)
 		break;
 	case FAKE_SNEAK:
 		spin(FOREVER);
+		break;
+	case FAKE_SIP:
+		for (;;) {
+			spin(8000 * US);
+			poll(NULL, 0, 72);
+		}
+	case FAKE_THIEF:
+		if (write(helper, "", 1) != 1)
+			exit(6);
 		break;
 	case FAKE_CRASH:
 		*nowhere = 1;
@@ -186,6 +215,8 @@ static void start_mode(void)
 			pause();
 	if (!strcmp(mode, "slow"))
 		poll(NULL, 0, 1000);
+	if (!strcmp(mode, "helper"))
+		start_helper();
 }
 
 int main(int argc, char **argv)

@@ -16,13 +16,16 @@ enum {
 	FAKE_CRASH,
 	FAKE_WANTS,
 	FAKE_GARBAGE,
-	FAKE_NAP
+	FAKE_NAP,
+	FAKE_SIP,
+	FAKE_THIEF
 };
 
 static inline uint32_t fake_behaviour(const char *word)
 {
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
-					     "sneak", "crash", "wants", "garbage", "nap" };
+					     "sneak", "crash", "wants", "garbage", "nap",
+					     "sip",   "thief" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

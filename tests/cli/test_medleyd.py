@@ -372,9 +372,53 @@ def case_liars():
         wait_for(lambda: api.show("s.sneak")["confinements"], "the sneak is confined", 60)
         # Stopped whenever it has no lease: it burns no more than its turns.
         sneak = max(d.executors(), key=lambda p: state_of(p) == "T")
-        check(state_of(sneak) == "T" or api.show("s.sneak")["lease"] != "waiting", "it is stopped")
+        wait_for(lambda: state_of(sneak) == "T" and api.show("s.sneak")["lease"] == "waiting", "it is stopped")
         parts = turns(api, 1, "o.obey", "s.sneak")
         check(parts[0] > 0.4, f"the neighbour has at least its share: {parts}")
+
+
+def case_sips():
+    """Many executors that each work a little without a lease: what counts is the vGPU's sum."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "o.obey")
+        create(api, "s.sip.sip.sip.sip.sip.sip.sip.sip")
+        wait_for(lambda: api.show("s.sip.sip.sip.sip.sip.sip.sip.sip")["contexts"] == 8, "all have executors")
+        busy(api, "o.obey")
+        wait_for(lambda: api.show("s.sip.sip.sip.sip.sip.sip.sip.sip")["confinements"] >= 4, "they are confined", 60)
+        check(turns(api, 1, "o.obey", "s.sip.sip.sip.sip.sip.sip.sip.sip")[0] > 0.4, "the neighbour has its share")
+
+
+def case_thieves():
+    """A second process of an executor that works on its own account, which no lease stops: the context ends."""
+    d = Daemon()
+    d.exec_mode("helper")
+    with d:
+        api = d.api()
+        create(api, "o.obey")
+        busy(api, "o.obey")
+        obey = set(wait_for(lambda: [p for p in d.executors() if cpu_ns(p) > 100e6], "its executor works"))
+        thief = "t.reopen.thief.thief.thief"
+        create(api, thief)
+        wait_for(lambda: api.show(thief)["executors_lost"] >= 3, "the contexts end", 60)
+        check("on its own account" in d.log(), "the log tells")
+        # It opens them again and again, at a pace that leaves it a part of one CPU.
+        lost = api.show(thief)["executors_lost"]
+        used, last, end = 0, {}, time.monotonic() + 6     # a measurement
+        while time.monotonic() < end:
+            now = {}
+            for p in d.executors():
+                try:
+                    now[p] = cpu_ns(p)
+                except OSError:
+                    pass
+            hogs = {p: t for p, t in now.items() if t > 20e6}
+            used += sum(t - last.get(p, t) for p, t in hogs.items() if p not in obey)
+            last = now
+            time.sleep(0.05)
+        check(used < 6 * 0.6e9, f"the thieves used {used / 1e9:.2f} s of CPU in 6 s")
+        check(api.show(thief)["executors_lost"] - lost < 12, "few are started for it")
+        check(api.show("o.obey")["executors_lost"] == 0, "the neighbour")
 
 
 def case_noise():
