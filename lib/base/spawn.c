@@ -84,6 +84,8 @@ static int child_setup(const struct mdl_spawn *spawn, bool new_user, const char 
 	}
 	if (setsid() < 0)
 		return -errno;
+	/* When memory runs out, these go before their parent and before VMs. */
+	write_file("/proc/self/oom_score_adj", "500");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int sig = 1; sig < NSIG; sig++)

@@ -36,6 +36,7 @@
 
 #define ROOT_BYTES	(1u << 20)
 #define NFTW_FDS	8
+#define NICE		10
 #define ERR_TAIL	2048	/* bytes of a dead job's standard error that are looked at */
 
 /* What compiling and linking open: libraries, compiler resources, the linker. Nothing of the machine's configuration or state. */
@@ -397,6 +398,17 @@ static int confine(const struct mdl_compiler *c)
 	return err ? err : mdl_sandbox_filter(true, rules, MDL_ARRAY_SIZE(rules));
 }
 
+static void be_nice_group(void)
+{
+	mdl_autofd fd = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+	char text[8];
+	int n = snprintf(text, sizeof(text), "%d", NICE);
+
+	/* Not there: this kernel does not group. */
+	if (fd >= 0 && write(fd, text, (size_t)n) != n)
+		mdl_log(MDL_LOG_DEBUG, "compiler: its session cannot be made nice");
+}
+
 static __attribute__((noreturn)) void companion(const struct mdl_compiler *c, int link)
 {
 	int err;
@@ -411,8 +423,14 @@ static __attribute__((noreturn)) void companion(const struct mdl_compiler *c, in
 	for (int fd = STDERR_FILENO + 1; fd < 64; fd++)
 		if (fd != link)
 			close(fd);
-	/* Compiling is not accounted to the lease: it must not crowd out running kernels. */
-	setpriority(PRIO_PROCESS, 0, 10);
+	/*
+	 * Compiling is not accounted to the lease: it must not crowd out running kernels. A session of its own: SIGCONT to the executor
+	 * is not allowed from here, the executor's group can be reniced without this process, and where the kernel groups processes by
+	 * session for scheduling (autogroup) the group is nice too.
+	 */
+	setsid();
+	setpriority(PRIO_PROCESS, 0, NICE);
+	be_nice_group();
 	err = confine(c);
 	if (err) {
 		mdl_log(MDL_LOG_ERROR, "compiler: cannot confine itself: %s", strerror(-err));
