@@ -4,13 +4,16 @@
 Pure functions from data to files; what the data mean is tools/demo's business. Needs Pillow and matplotlib.
 """
 
+import struct
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the file-only renderer)
 from matplotlib import font_manager  # noqa: E402
-from PIL import Image, ImageDraw, ImageFont  # noqa: E402
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError  # noqa: E402
 
 # Told apart also by colour-blind readers (Okabe and Ito's set).
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
@@ -19,8 +22,19 @@ MARGIN = 16
 
 
 def load_image(path, max_side):
-    """Any picture Pillow reads, as RGBA, scaled down so that neither side exceeds max_side."""
-    image = Image.open(path).convert("RGBA")
+    """Any picture Pillow reads, upright, as RGBA, scaled down so that neither side exceeds max_side.
+
+    OSError or ValueError: it cannot be read; the text is for people.
+    """
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    try:
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    except UnidentifiedImageError:
+        raise ValueError("not a picture format I know") from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"more than {2 * Image.MAX_IMAGE_PIXELS // 1_000_000} million pixels") from None
+    except (SyntaxError, EOFError, struct.error) as error:   # Pillow's, of broken files
+        raise ValueError(f"broken: {error}") from None
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return image
 

@@ -53,7 +53,7 @@ class GuestError(Exception):
     """The guest could not be started, or did not do what was awaited; the text is for the user."""
 
 
-def _die_with_parent():
+def die_with_parent():
     """Runs in the child between fork and exec."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -182,7 +182,7 @@ class Guest:
         try:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, preexec_fn=_die_with_parent)
+                stderr=subprocess.PIPE, preexec_fn=die_with_parent)
         except OSError as error:
             raise GuestError(f"cannot run QEMU: {error.strerror}") from None
         self._reader = threading.Thread(target=self._read, daemon=True)
