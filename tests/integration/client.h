@@ -69,5 +69,7 @@ int role_secret(int argc, char **argv);
 int role_look(int argc, char **argv);
 int role_dma(int argc, char **argv);
 int role_shrink(int argc, char **argv);
+int role_storm(int argc, char **argv);
+int role_bombs(int argc, char **argv);
 
 #endif

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import cases
+import hostile_cases  # noqa: F401 (adds its cases)
 from stack import Failure
 
 
