@@ -4,6 +4,7 @@
  * control link. Everything is in lib/exec; here are the arguments.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "exec/process.h"
+#include "ipc/ipc.h"
 
 #define COMPUTE_UNITS_MAX	1024
 #define UID_MAX			(UINT32_MAX - 2)
@@ -50,6 +52,10 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc) {
 		mdl_log(MDL_LOG_ERROR, "unexpected argument \"%s\"", argv[optind]);
+		return 2;
+	}
+	if (fcntl(MDL_FD_EXEC_CONTROL, F_GETFD) < 0) {
+		mdl_log(MDL_LOG_ERROR, "no control link: medleyd starts this, not a person");
 		return 2;
 	}
 	if (geteuid() == 0 && getpid() != 1 && options.uid == MDL_SANDBOX_KEEP_ID)

@@ -100,13 +100,14 @@ int main(int argc, char **argv)
 	struct photo_out out = { .magic = PHOTO_OUT_MAGIC };
 	void *data = NULL, *result = NULL;
 	size_t bytes = 0;
-	int r;
+	int r, r_in;
 
 	if (parse(argc, argv, &o) < 0) {
 		fputs(usage, stderr);
 		return 2;
 	}
-	r = app_input(o.in, sizeof(struct photo_in) + PHOTO_PIXELS_MAX * 4ull, &data, &bytes);
+	r = r_in =
+		app_input(o.in, sizeof(struct photo_in) + PHOTO_PIXELS_MAX * 4ull, &data, &bytes);
 	if (r == 0)
 		r = work(&o, data, bytes, &out, &result);
 	app_input_end(data, bytes);
@@ -120,7 +121,12 @@ int main(int argc, char **argv)
 	}
 	free(result);
 	if (r < 0) {
-		printf("mdl-photo: failed: %s\n", strerror(-r));
+		if (r == -EBADMSG)
+			puts("mdl-photo: the input is not a picture in this program's form");
+		else if (r_in < 0)
+			printf("mdl-photo: cannot read the input: %s\n", strerror(-r));
+		else
+			printf("mdl-photo: failed: %s\n", strerror(-r));
 		return 1;
 	}
 	printf("mdl-photo: %ux%u, %u iterations, %llu commands, %llu kernels, %llu ms\n", out.width,
