@@ -21,12 +21,14 @@ def confinement(programs):
         vgpu = stack.create()
         holder = stack.client("hold", vgpu)
         holder.expect("ready")
+        # Executors in the pool are confined when they are warm.
+        wait_until(lambda: all(field(pid, "Seccomp") == ["2"] for pid in stack.children("medley-")), "all have a filter")
         pids = stack.children("medley-")
         check(len(stack.children("medley-compile")) >= 1, "a compiler is there")
         for pid in pids:
             name = read_proc(pid, "comm").strip()
-            check(field(pid, "NoNewPrivs") == ["1"] and field(pid, "Seccomp") == ["2"], f"{name}: filter")
-            check(field(pid, "CapEff") == ["0" * 16] and field(pid, "CapBnd") == ["0" * 16] or os.geteuid(), f"{name}: capabilities")
+            check(field(pid, "NoNewPrivs") == ["1"], f"{name}: may gain rights")
+            check(field(pid, "CapEff") == ["0" * 16], f"{name}: capabilities")
             check(read_proc(pid, "oom_score_adj").strip() == "500", f"{name}: goes first when memory runs out")
             if os.geteuid() == 0:
                 check(field(pid, "Uid")[0] != "0", f"{name}: user")
