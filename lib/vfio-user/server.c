@@ -100,14 +100,15 @@ static void drop_now(struct mdl_vu_server *s)
 	s->state = MDL_VU_STATE_NONE;
 	mdl_vu_unwatch(s, s->conn.fd);
 	mdl_vu_conn_fini(&s->conn);
+	/* The device first: what it ends at once need not be told of every mapping that goes. */
+	if (told && s->ops->disconnected)
+		s->ops->disconnected(s->ctx);
 	mdl_vu_dma_drop(s);
 	mdl_vu_irq_drop(s);
 	memset(&s->caps, 0, sizeof(s->caps));
 	s->stats.disconnects++;
 	listen_again_at(s, 0);
 	arm_timer(s, 0);
-	if (told && s->ops->disconnected)
-		s->ops->disconnected(s->ctx);
 }
 
 void mdl_vu_server_disconnect(struct mdl_vu_server *s)

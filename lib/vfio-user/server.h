@@ -4,8 +4,8 @@
  * nothing of GPUs. One thread owns a server: the one whose loop calls mdl_vu_server_process() when a descriptor is ready. No call
  * blocks on the peer: what cannot be written now is buffered up to a limit, a peer that never reads is disconnected.
  *
- * One client at a time. When it goes away (or breaks the protocol), its DMA mappings are reported unmapped, its interrupts are
- * dropped, `disconnected` is called, and the server listens for the next one. A second client that comes meanwhile is turned away
+ * One client at a time. When it goes away (or breaks the protocol), `disconnected` is called, its DMA mappings are reported
+ * unmapped, its interrupts are dropped, and the server listens for the next one. A second client that comes meanwhile is turned away
  * at once. One that does not negotiate, or takes nothing of what waits for it, for 10 s is disconnected.
  *
  * Callbacks may call everything here but mdl_vu_server_process() and mdl_vu_server_destroy(); a disconnect waits until they return.

@@ -317,6 +317,28 @@ static void disconnect_is_a_reset(void)
 	end(&f, &r);
 }
 
+/* Executors whose mappers are stuck, all of them: the next VMM does not wait for each in turn. */
+static void disconnect_asks_no_mapper(void)
+{
+	struct fake f;
+	struct raw r;
+
+	start(&f, &r);
+	for (uint32_t i = 0; i < 3; i++)
+		raw_start(&r, i, RAW_TABLES_AT);
+	atomic_store(&f.mapper, FAKE_SILENT);
+	mdl_vu_client_close(r.c);
+	fake_wait(&f, vmm_gone, "VMM_STATE 0");
+	CHECK(nobody_there(&f));
+	CHECK_EQ(f.closed, 3);
+	CHECK_EQ(f.killed, 0);
+	atomic_store(&f.mapper, FAKE_MAPS);
+	raw_connect(&r, SOCKET);
+	raw_make_tables(r.vram + RAW_TABLES_AT, RAW_TABLES_AT, 0);
+	raw_start(&r, 0, RAW_TABLES_AT);
+	end(&f, &r);
+}
+
 static void unmap_reaches_executors_first(void)
 {
 	struct fake f;
@@ -555,6 +577,7 @@ static const struct check_case cases[] = {
 	{ "a deaf executor", deaf_executor_can_be_disabled, 0 },
 	{ "a flooding executor", flooding_executor, 0 },
 	{ "disconnect is a reset", disconnect_is_a_reset, 0 },
+	{ "disconnect asks no mapper", disconnect_asks_no_mapper, 0 },
 	{ "unmap reaches executors first", unmap_reaches_executors_first, 0 },
 	{ "interrupts go to executors", interrupts_go_to_executors, 0 },
 	{ "other files are not used", other_files_are_not_used, 0 },
