@@ -144,12 +144,16 @@ static void band_detach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	struct mdl_band *b = data;
 	struct mdl_band_entity *be = e->policy_data;
 
-	e->balance_ns = be->credit_ns;
 	if (b->current == be)
 		b->current = NULL;
 	mdl_sched_list_remove(&be->link);
 	b->entities--;
 	count(b, e->params.share_percent, -1);
+}
+
+static int64_t band_balance(void *data, const struct mdl_sched_entity *e, uint64_t now)
+{
+	return ((const struct mdl_band_entity *)e->policy_data)->credit_ns;
 }
 
 static void band_change(void *data, struct mdl_sched_entity *e,
@@ -270,8 +274,9 @@ static void band_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns,
 #define BAND_OPS                                                                                \
 	.sched_bytes = sizeof(struct mdl_band), .entity_bytes = sizeof(struct mdl_band_entity), \
 	.attach = band_attach, .detach = band_detach, .change = band_change,                    \
-	.enqueue = band_enqueue, .dequeue = band_dequeue, .rest = band_rest, .pick = band_pick, \
-	.quantum = band_quantum, .charge = band_charge, .tick = band_tick
+	.balance = band_balance, .enqueue = band_enqueue, .dequeue = band_dequeue,              \
+	.rest = band_rest, .pick = band_pick, .quantum = band_quantum, .charge = band_charge,   \
+	.tick = band_tick
 
 const struct mdl_sched_policy mdl_sched_band = {
 	.name = "band",

@@ -63,7 +63,7 @@ static void check_cap(struct mdl_credit_entity *ce)
 {
 	if (!cap_credits(ce->entity) || ce->credit_ns >= 0)
 		ce->parked = false;
-	else if (ce->credit_ns < -cap_ns(ce->entity))
+	else if (ce->credit_ns <= -cap_ns(ce->entity))
 		ce->parked = true;
 }
 
@@ -150,8 +150,12 @@ static uint64_t credit_tick(void *data, uint64_t now)
 	struct mdl_sched_list *l, all;
 	bool waits;
 
-	if (now > c->next_tick + LATE_TICKS_MAX * TICK_NS)
-		c->next_tick = now;
+	/* After an idle time the first tick is a whole one away. */
+	if (c->idle || now > c->next_tick + LATE_TICKS_MAX * TICK_NS)
+		c->next_tick = c->idle ? now + TICK_NS : now;
+	c->idle = false;
+	if (now < c->next_tick)
+		return c->next_tick;
 	for (; c->next_tick <= now; c->next_tick += TICK_NS)
 		if (++c->ticks % TICKS_PER_PERIOD == 0)
 			account(c);
@@ -169,7 +173,8 @@ static uint64_t credit_tick(void *data, uint64_t now)
 		classify(c, mdl_container_of(all.next, struct mdl_credit_entity, link));
 	if (c->holder)
 		classify(c, c->holder);
-	return waits || !mdl_sched_list_empty(&c->active) ? c->next_tick : MDL_SCHED_NEVER;
+	c->idle = !waits && mdl_sched_list_empty(&c->active);
+	return c->idle ? MDL_SCHED_NEVER : c->next_tick;
 }
 
 static void credit_configure(void *data, const struct mdl_sched_params *params, uint64_t now)
@@ -209,9 +214,13 @@ static void credit_detach(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct mdl_credit_entity *ce = e->policy_data;
 
-	e->balance_ns = ce->credit_ns;
 	deactivate(ce);
 	credit_rest(data, e, now);
+}
+
+static int64_t credit_balance(void *data, const struct mdl_sched_entity *e, uint64_t now)
+{
+	return ((const struct mdl_credit_entity *)e->policy_data)->credit_ns;
 }
 
 static void credit_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uint64_t now)
@@ -285,7 +294,7 @@ static uint64_t credit_until(const void *data, const struct mdl_sched_entity *e)
 
 	if (!cap_credits(e))
 		return MDL_SCHED_NEVER;
-	return ce->parked ? c->since : c->since + (uint64_t)(ce->credit_ns + cap_ns(e)) + 1;
+	return ce->parked ? c->since : c->since + (uint64_t)(ce->credit_ns + cap_ns(e));
 }
 
 static uint64_t credit_cut(void *data, struct mdl_sched_entity *woken,
@@ -315,6 +324,7 @@ const struct mdl_sched_policy mdl_sched_credit = {
 	.quantum = credit_quantum,
 	.charge = credit_charge,
 	.rest = credit_rest,
+	.balance = credit_balance,
 	.change = credit_change,
 	.cut = credit_cut,
 	.until = credit_until,

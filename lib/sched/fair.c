@@ -124,10 +124,11 @@ static bool spent(const struct mdl_fair *f, const struct mdl_fair_entity *fe, ui
 /* The holder's v, with what it has used since its last charge as far as that can be believed. */
 static mdl_vtime position(const struct mdl_fair *f, const struct mdl_fair_entity *fe, uint64_t now)
 {
-	uint64_t held = fe == f->holder && f->contested != MDL_SCHED_NEVER
-				? now - mdl_min_u64(now, mdl_max_u64(f->since, f->contested))
-				: 0;
+	uint64_t held;
 
+	if (fe != f->holder || f->contested == MDL_SCHED_NEVER)
+		return fe->v;
+	held = before(now, mdl_max_u64(f->since, f->contested));
 	return fe->v + virtual((int64_t)mdl_min_u64(held, AHEAD_TURNS * slice(f, fe)),
 			       mdl_sched_weight(fe->entity));
 }
@@ -231,13 +232,16 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
 	int64_t owed = e->balance_ns;
+	mdl_vtime v;
 
 	owed = owed > BALANCE_MAX_NS	? BALANCE_MAX_NS
 	       : owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
 					: owed;
 	fe->entity = e;
 	mdl_sched_list_init(&fe->link);
-	fe->v = mean_or_clock(f, now) - virtual(owed, mdl_sched_weight(e));
+	/* When a policy takes over, the clock stands still until all are there. */
+	fe->v = (mean(f, now, &v) && v < f->clock ? v : f->clock) -
+		virtual(owed, mdl_sched_weight(e));
 	fe->deadline = fe->v + turn(f, fe);
 	fe->reserve = fe->limit = now;
 	if (e->state >= MDL_SCHED_HOLDING) {
@@ -249,15 +253,21 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 static void fair_detach(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct mdl_fair *f = data;
-	struct mdl_fair_entity *fe = e->policy_data;
-	mdl_vtime owed =
-		(mean_or_clock(f, now) - position(f, fe, now)) * mdl_sched_weight(e) / 65536;
 
-	e->balance_ns = owed > BALANCE_MAX_NS	 ? BALANCE_MAX_NS
-			: owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
-						 : (int64_t)owed;
-	if (f->holder == fe)
+	mean_or_clock(f, now);
+	if (f->holder == e->policy_data)
 		f->holder = NULL;
+}
+
+static int64_t fair_balance(void *data, const struct mdl_sched_entity *e, uint64_t now)
+{
+	struct mdl_fair *f = data;
+	mdl_vtime owed = mean_or_clock(f, now) - position(f, e->policy_data, now);
+
+	owed = owed * mdl_sched_weight(e) / 65536;
+	return owed > BALANCE_MAX_NS	? BALANCE_MAX_NS
+	       : owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
+					: (int64_t)owed;
 }
 
 /* Who waits so that it might run has changed: since when the holder's time costs it something. */
@@ -492,6 +502,7 @@ const struct mdl_sched_policy mdl_sched_fair = {
 	.charge = fair_charge,
 	.rest = fair_rest,
 	.change = fair_change,
+	.balance = fair_balance,
 	.cut = fair_cut,
 	.until = fair_until,
 };

@@ -55,6 +55,7 @@ struct mdl_credit {
 	uint64_t quantum_ns;
 	struct mdl_credit_entity *holder;
 	uint64_t next_tick;
+	bool idle; /* nobody waits or earns: no ticks */
 	uint64_t since; /* the holder's grant or last charge */
 	uint32_t ticks;
 };

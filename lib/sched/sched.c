@@ -418,6 +418,12 @@ int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *pol
 			goto fail;
 	}
 
+	/* While everything is as it was. */
+	for (l = s->entities.next; l != &s->entities; l = l->next) {
+		e = mdl_container_of(l, struct mdl_sched_entity, all);
+		e->balance_ns =
+			s->policy->balance ? s->policy->balance(s->policy_data, e, s->now) : 0;
+	}
 	/* The old policy's own order, as far as it will tell; then those it holds back. */
 	while (s->waiting > queued && (e = s->policy->pick(s->policy_data, s->now, &again)))
 		order[queued++] = e;
@@ -436,13 +442,13 @@ int mdl_sched_set_policy(struct mdl_sched *s, const struct mdl_sched_policy *pol
 	policy->configure(data, &s->params, s->now);
 	for (l = s->entities.next; l != &s->entities; l = l->next) {
 		e = mdl_container_of(l, struct mdl_sched_entity, all);
-		e->balance_ns = 0;
 		if (s->policy->detach)
 			s->policy->detach(s->policy_data, e, s->now);
 		free(e->policy_data);
 		e->policy_data = memory[n++];
 		if (policy->attach)
 			policy->attach(data, e, s->now);
+		e->balance_ns = 0;
 	}
 	free(s->policy_data);
 	s->policy_data = data;

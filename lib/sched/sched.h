@@ -88,7 +88,7 @@ struct mdl_sched_entity {
 	void *policy_data; /* entity_bytes of the policy, zeroed at attach */
 	/*
 	 * GPU time that it is owed (negative: that it has drawn too much), as its policy saw it
-	 * when it was replaced. Written by a policy's detach, read by the next one's attach.
+	 * when it was replaced, for the next one's attach. Otherwise 0.
 	 */
 	int64_t balance_ns;
 	uint64_t since_ns; /* of the state */
@@ -172,6 +172,8 @@ struct mdl_sched_policy {
 	void (*charge)(void *data, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now);
 	/* Optional. The holder e is no longer one and does not want the GPU: else enqueue tells. */
 	void (*rest)(void *data, struct mdl_sched_entity *e, uint64_t now);
+	/* Optional. The policy will be replaced: what e is owed, or has drawn too much. */
+	int64_t (*balance)(void *data, const struct mdl_sched_entity *e, uint64_t now);
 	/* Optional. e->params have changed from `old`. */
 	void (*change)(void *data, struct mdl_sched_entity *e,
 		       const struct mdl_sched_entity_params *old, uint64_t now);
