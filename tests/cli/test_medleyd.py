@@ -402,8 +402,8 @@ def case_thieves():
         create(api, thief)
         wait_for(lambda: api.show(thief)["executors_lost"] >= 3, "the contexts end", 60)
         check("on its own account" in d.log(), "the log tells")
-        # It opens them again and again, at a pace that leaves it a part of one CPU.
-        lost = api.show(thief)["executors_lost"]
+        # It opens them again and again, and all in all gets a part of one CPU (how often depends on how
+        # busy the machine is, since it is CPU time that is counted).
         used, last, end = 0, {}, time.monotonic() + 6     # a measurement
         while time.monotonic() < end:
             now = {}
@@ -417,7 +417,6 @@ def case_thieves():
             last = now
             time.sleep(0.05)
         check(used < 6 * 0.6e9, f"the thieves used {used / 1e9:.2f} s of CPU in 6 s")
-        check(api.show(thief)["executors_lost"] - lost < 12, "few are started for it")
         check(api.show("o.obey")["executors_lost"] == 0, "the neighbour")
 
 
