@@ -569,6 +569,28 @@ static void fair_debt_stays(void)
 }
 
 /*
+ * 0 and 1 have had 2 ms each at 4, and 1 a charge of 1 ms more: v = 2 and 3. 0 is alone from then
+ * on, which nobody has charged yet. At 4.8 that would make 2.8: 1 still is in debt, and the turn
+ * goes on. At 5.5, in another run, 3.5: it is not, and the turn ends for it.
+ */
+static void fair_debt_is_forgotten(void)
+{
+	for (int late = 0; late < 2; late++) {
+		setup(&mdl_sched_fair, 2, 2 * MS);
+		submit(0, ENDLESS);
+		submit(1, 2 * MS);
+		step(4 * MS, "G0 R0 G1 I1 G0");
+		mdl_sched_charge(sched, &proc[1].e, 1 * MS, now);
+		FAIR(0, 2, 4);
+		FAIR(1, 3, 2);
+		until(late ? 5500 * US : 4800 * US);
+		submit(1, 1 * MS);
+		expect(late ? "R0 G1" : "");
+		finish();
+	}
+}
+
+/*
  * Reservation of 50 percent with weight 1 beside weight 256: falls due at once, and after each turn
  * of 2 ms 4 ms later than before: at 0, 4, 8. By weight it would have had nothing.
  */
@@ -652,6 +674,7 @@ static const struct check_case cases[] = {
 	{ "fair: weights", fair_weights },
 	{ "fair: idle time is free", fair_idle_time_is_free },
 	{ "fair: debt stays", fair_debt_stays },
+	{ "fair: debt is forgotten", fair_debt_is_forgotten },
 	{ "fair: reservation", fair_reservation },
 	{ "fair: cap", fair_cap },
 	{ "state carries over", state_carries_over },
