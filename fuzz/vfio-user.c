@@ -135,7 +135,7 @@ static void connected(void *ctx, pid_t peer)
 {
 	struct world *w = ctx;
 
-	MUST(!w->connected);
+	MUST(!w->connected && !w->maps && w->asked == w->answered);
 	w->connected = true;
 }
 
@@ -143,7 +143,7 @@ static void disconnected(void *ctx)
 {
 	struct world *w = ctx;
 
-	MUST(w->connected && !w->maps && w->asked == w->answered);
+	MUST(w->connected);
 	w->connected = false;
 }
 
