@@ -30,6 +30,16 @@ uint64_t sim_awake(const struct sim_vgpu *v)
 	return v->awake_ns + (v->awake_since == SIM_NEVER ? 0 : v->gpu->sim->now - v->awake_since);
 }
 
+static bool thinks(const struct sim_group *group)
+{
+	return group->kind == SIM_LOOP && (group->think.choices > 1 || group->think.ns[0]);
+}
+
+bool sim_knows_demand(const struct sim_group *group)
+{
+	return thinks(group) || group->kind == SIM_WAKER || group->kind == SIM_REPLAY;
+}
+
 /* Books what the running kernel has done so far. */
 static void settle_use(struct sim_gpu *g)
 {
@@ -79,7 +89,6 @@ static bool take_work(struct sim_vgpu *v)
 			return false;
 		v->left = v->arrival->work;
 		v->since = v->arrival->at;
-		v->offered += v->left;
 		v->arrival++;
 		break;
 	case SIM_WAKER:
@@ -89,10 +98,10 @@ static bool take_work(struct sim_vgpu *v)
 		v->pending_first = (v->pending_first + 1) % SIM_PENDING;
 		v->pending_count--;
 		v->left = sim_draw(&group->kernel, &v->rng);
-		v->offered += v->left;
 		break;
 	}
 	v->left = mdl_max_u64(v->left, 1);
+	v->offered += v->left;
 	return true;
 }
 
@@ -146,13 +155,12 @@ static void guest_event(struct sim_vgpu *v)
 static bool complete(struct sim_vgpu *v)
 {
 	struct sim *s = v->gpu->sim;
-	const struct sim_length *think = &v->group->think;
 
 	v->left = 0;
 	v->kernels++;
 	if (s->now > s->warmup_ns)
 		sim_hist_add(&v->group->latency, s->now - v->since);
-	if (!(v->group->kind == SIM_LOOP && (think->choices > 1 || think->ns[0])) && take_work(v))
+	if (!thinks(v->group) && take_work(v))
 		return true;
 	v->gpu->runs = NULL;
 	fall_asleep(v);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What came of it: in each window of 10, 100, 500 ms and 1 s, every vGPU's share of its GPU and
- * what it was entitled to. That is the division of the whole window by weight, where nobody gets
- * more than it could have used (the time in which it had work; where it is known what work came,
- * that) or than its cap, and nobody less than its reservation as far as it could use that: the
- * result of dividing the GPU infinitely. The error is the difference, as a fraction of the GPU, so
- * time lost in switching counts as error, too. Jain's index is of the ratios share to entitlement.
+ * what it was entitled to. That is what it would have had if the GPU could be divided infinitely:
+ * every 10 ms the time is divided by weight among those that have work, where nobody gets more than
+ * it can use or than its cap, and nobody less than its reservation as far as it can use that. Who
+ * has one kernel after the other can use the time in which it was awake; of others it is known what
+ * work has come, and what is left of it in the divided GPU is what they can use. The error is the
+ * difference, as a fraction of the GPU, so time lost in switching counts as error, too. Jain's
+ * index is of the ratios share to entitlement.
  */
 #include "sim.h"
 
@@ -65,12 +67,6 @@ void sim_entitle(uint32_t n, const uint32_t *weight, const double *low, const do
 		part[i] = sum > total ? clamp(b * weight[i], low[i], high[i]) : high[i];
 }
 
-/* Work that has come and is not done; only of guests whose work is known in advance. */
-static uint64_t backlog(const struct sim_vgpu *v)
-{
-	return v->offered - mdl_min_u64(v->offered, sim_used(v));
-}
-
 static void note(struct sim *s, int w, struct sim_vgpu *v, double share, double part)
 {
 	struct sim_window *win = &s->window[w];
@@ -90,42 +86,50 @@ static void note(struct sim *s, int w, struct sim_vgpu *v, double share, double 
 							     (json_int_t)v->number, share, part));
 }
 
+/* Divides the last 10 ms. */
+static void divide(struct sim *s, struct sim_gpu *g)
+{
+	double length = (double)s->window[0].length;
+	uint32_t n = 0;
+
+	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next, n++) {
+		const struct mdl_sched_entity_params *p = &v->entity.params;
+		double want = (double)(sim_awake(v) - v->awake_at);
+
+		if (sim_knows_demand(v->group))
+			want = clamp((double)v->offered - v->entitled, 0, length);
+		v->awake_at = sim_awake(v);
+		s->weight[n] = mdl_sched_weight(&v->entity);
+		s->high[n] = p->cap_percent ? fmin(want, length * p->cap_percent / 100) : want;
+		s->low[n] = fmin(s->high[n], length * p->reservation_percent / 100);
+	}
+	sim_entitle(n, s->weight, s->low, s->high, length, s->part);
+	n = 0;
+	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next, n++)
+		v->entitled += s->part[n];
+}
+
 static void close_window(struct sim *s, int w, struct sim_gpu *g)
 {
 	struct sim_window *win = &s->window[w];
 	double length = (double)win->length, ratios = 0, squares = 0;
-	uint32_t n = 0, entitled = 0, *weight = s->weight;
 	bool counts = s->now > s->warmup_ns;
+	uint32_t entitled = 0;
 
-	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next, n++) {
-		const struct mdl_sched_entity_params *p = &v->entity.params;
-		double want = (double)(sim_awake(v) - v->at_window[w].awake);
-
-		if (v->group->kind == SIM_WAKER || v->group->kind == SIM_REPLAY)
-			want = fmin(want, (double)(v->at_window[w].backlog + v->offered -
-						   v->at_window[w].offered));
-		weight[n] = mdl_sched_weight(&v->entity);
-		s->high[n] = p->cap_percent ? fmin(want, length * p->cap_percent / 100) : want;
-		s->low[n] = fmin(s->high[n], length * p->reservation_percent / 100);
-	}
-	sim_entitle(n, weight, s->low, s->high, length, s->part);
-	n = 0;
-	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next, n++) {
+	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next) {
 		double share = (double)(sim_used(v) - v->at_window[w].used) / length;
+		double part = (v->entitled - v->at_window[w].entitled) / length;
 
 		if (counts)
-			note(s, w, v, share, s->part[n] / length);
-		if (counts && s->part[n] > 0) {
-			double ratio = share * length / s->part[n];
-
+			note(s, w, v, share, part);
+		/* Less than a thousandth is nothing to compare. */
+		if (counts && part > 0.001) {
 			entitled++;
-			ratios += ratio;
-			squares += ratio * ratio;
+			ratios += share / part;
+			squares += share / part * (share / part);
 		}
 		v->at_window[w].used = sim_used(v);
-		v->at_window[w].awake = sim_awake(v);
-		v->at_window[w].backlog = backlog(v);
-		v->at_window[w].offered = v->offered;
+		v->at_window[w].entitled = v->entitled;
 	}
 	if (entitled && squares > 0) {
 		double jain = ratios * ratios / (entitled * squares);
@@ -147,6 +151,9 @@ uint64_t sim_measure_next(const struct sim *s)
 
 void sim_measure(struct sim *s)
 {
+	/* The shortest is a part of each other. */
+	for (uint32_t i = 0; i < s->gpus; i++)
+		divide(s, &s->gpu[i]);
 	for (int w = 0; w < SIM_WINDOWS; w++) {
 		if (s->window[w].next != s->now)
 			continue;

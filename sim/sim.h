@@ -114,8 +114,11 @@ struct sim_vgpu {
 	uint64_t used, awake_ns, awake_since; /* SIM_NEVER: asleep */
 	uint64_t offered; /* work that has come, of guests whose demand is known */
 	uint64_t kernels, recorded_ns;
+	double entitled; /* nanoseconds, up to the last 10 ms */
+	uint64_t awake_at; /* awake_ns at the last 10 ms */
 	struct {
-		uint64_t used, awake, backlog, offered;
+		uint64_t used;
+		double entitled;
 	} at_window[SIM_WINDOWS];
 	double error_max, error_sum, entitled_sum; /* of the longest window */
 	uint64_t windows;
@@ -169,6 +172,8 @@ int sim_run(struct sim *s);
 void sim_fini(struct sim *s);
 uint64_t sim_used(const struct sim_vgpu *v);
 uint64_t sim_awake(const struct sim_vgpu *v);
+/* Whether sim_vgpu.offered says what it can use; others always have more. */
+bool sim_knows_demand(const struct sim_group *group);
 
 /* ---- measure.c ---- */
 int sim_measure_init(struct sim *s);

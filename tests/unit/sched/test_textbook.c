@@ -326,6 +326,19 @@ static void band_gpuvm_rules(void)
 	finish();
 }
 
+/* 0, first in the line but 5 ms in debt, has to wait for 1; when all are in debt the line counts. */
+static void band_gpuvm_ranks(void)
+{
+	setup(&mdl_sched_band_gpuvm, 3, 10 * MS);
+	mdl_sched_charge(sched, &proc[0].e, 5 * MS, now);
+	submit(2, ENDLESS);
+	submit(0, ENDLESS);
+	submit(1, ENDLESS);
+	step(10 * MS, "G2 R2 G1");
+	step(20 * MS, "R1 G0");
+	finish();
+}
+
 /* ---- slots ---- */
 
 static int64_t slots(int i)
@@ -666,6 +679,7 @@ static const struct check_case cases[] = {
 	{ "band: resets", band_reset },
 	{ "credit-gdev: rules", credit_gdev_rules },
 	{ "band-gpuvm: rules", band_gpuvm_rules },
+	{ "band-gpuvm: ranks", band_gpuvm_ranks },
 	{ "fixed-share: slots", fixed_share_slots },
 	{ "fixed-share: the rest", fixed_share_rest },
 	{ "equal-share: slots", equal_share_slots },
