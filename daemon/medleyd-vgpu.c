@@ -85,14 +85,17 @@ static int ctx_open(struct vgpu *v, const void *msg)
 	return 0;
 }
 
-/* Whatever became of it, the device gets one CTX_LOST for each executor, when that is dead. */
+/*
+ * CTX_CLOSE and CTX_KILL. Whatever became of it, the device gets one CTX_LOST for each executor, when that is dead. One that has to be
+ * killed counts as lost, whether we or the device saw first that it ended.
+ */
 static int ctx_end(struct vgpu *v, const void *msg)
 {
 	const struct mdl_ipc_ctx *m = msg;
 	struct executor *x = m->ctx < v->inst->type.contexts ? find_executor(v, m->ctx) : NULL;
 
 	if (x) {
-		x->expected = true;
+		x->expected |= m->hdr.type == MDL_IPC_CTX_CLOSE;
 		executor_kill(x);
 	}
 	return 0;
