@@ -52,6 +52,8 @@ struct mdl_exec_chan {
 };
 
 /* One executor: one GPU context. Front end's thread. */
+_Static_assert(MDL_HW_MSIX_VECTORS <= 32, "mdl_exec.irq_raised has a bit for each vector");
+
 struct mdl_exec {
 	const struct mdl_backend_ops *ops;
 	struct mdl_backend *backend;
@@ -61,6 +63,7 @@ struct mdl_exec {
 	uint64_t epoch_ns;
 	bool quit;
 	int irq_fd[MDL_HW_MSIX_VECTORS];
+	uint32_t irq_raised;		/* bit i: vector i was raised since its last IRQ_SET */
 	struct mdl_exec_chan *chan[MDL_HW_CHAN_MAX];
 	uint32_t num_chans;		/* chan[0 .. num_chans) are open, in no order */
 	uint32_t next_chan;		/* whose turn it is */

@@ -103,7 +103,10 @@ static int chan_close(struct mdl_exec *x, const void *buf, int *fd)
 	return mdl_ipc_send(x->control, &reply, NULL, 0);
 }
 
-/* Takes *fd; -1: interrupts of the vector go nowhere. */
+/*
+ * Takes *fd; -1: interrupts of the vector go nowhere. The VMM has left the old eventfd before this message comes: an interrupt raised
+ * in between went nowhere, so one is raised again. One too many does no harm, one too few would hang a driver.
+ */
 static int irq_set(struct mdl_exec *x, const void *buf, int *fd)
 {
 	const struct mdl_ipc_irq_set *msg = buf;
@@ -112,6 +115,9 @@ static int irq_set(struct mdl_exec *x, const void *buf, int *fd)
 		return -EPROTO;
 	mdl_close_fd(&x->irq_fd[msg->vector]);
 	x->irq_fd[msg->vector] = mdl_take_fd(fd);
+	if (x->irq_raised & 1u << msg->vector && x->irq_fd[msg->vector] >= 0)
+		mdl_eventfd_signal(x->irq_fd[msg->vector]);
+	x->irq_raised &= ~(1u << msg->vector);
 	return 0;
 }
 

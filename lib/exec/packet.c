@@ -286,7 +286,9 @@ void mdl_packet_complete(struct mdl_exec *x, struct mdl_exec_chan *c)
 	atomic_fetch_add_explicit(&x->lease.page->commands, 1, memory_order_relaxed);
 	if (p->opcode == MDL_OP_DISPATCH)
 		atomic_fetch_add_explicit(&x->lease.page->kernels, 1, memory_order_relaxed);
-	if ((p->flags & MDL_PKT_IRQ) && c->vector < MDL_HW_MSIX_VECTORS && x->irq_fd[c->vector] >= 0)
+	if ((p->flags & MDL_PKT_IRQ) && c->vector < MDL_HW_MSIX_VECTORS && x->irq_fd[c->vector] >= 0) {
 		mdl_eventfd_signal(x->irq_fd[c->vector]);
+		x->irq_raised |= 1u << c->vector;
+	}
 	c->have = false;
 }

@@ -46,7 +46,7 @@ def context_storm(programs):
         a, b = stack.create(), stack.create()
         storm = stack.client("storm", a)
         storm.expect("running")
-        wait_until(lambda: a.show()["contexts_opened"] > 20, "the storm blows")
+        wait_until(lambda: a.show()["contexts_opened"] > 6, "the storm blows")
         for _ in range(3):
             start = time.monotonic()
             worker = stack.client("worker", b, 20, 5)
