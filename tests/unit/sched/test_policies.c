@@ -190,6 +190,38 @@ static void nobody_starves(void)
 	}
 }
 
+/*
+ * Sixty guests that come for 2 ms, are gone for 60 ms and come again: somebody of them has just
+ * woken up, without debt, at any moment. One that works all the time has its part beside them.
+ */
+static void wakers_starve_nobody(void)
+{
+	enum {
+		N = 60
+	};
+	uint64_t again[N + 1] = { 0 };
+
+	logging = false;
+	start(&mdl_sched_fair, N + 1);
+	submit(0, ENDLESS);
+	for (int i = 1; i <= N; i++) {
+		again[i] = rnd(60) * MS;
+	}
+	for (uint64_t t = 0; t < 10000 * MS; t += 500 * US) {
+		until(t);
+		for (int i = 1; i <= N; i++) {
+			if (!proc[i].work && !again[i])
+				again[i] = t + 60 * MS;
+			if (again[i] && again[i] <= t) {
+				again[i] = 0;
+				submit(i, 2 * MS);
+			}
+		}
+	}
+	CHECK(used(0) > 10000 * MS / (N + 1) * 9 / 10);
+	finish();
+}
+
 /* All of weight 0, the least: like any other weights that are equal. */
 static void zero_weights(void)
 {
@@ -542,6 +574,7 @@ static const struct check_case cases[] = {
 	{ "random histories", random_histories, 60 },
 	{ "policies change live", policies_change_live, 60 },
 	{ "nobody starves", nobody_starves, 60 },
+	{ "wakers starve nobody", wakers_starve_nobody },
 	{ "zero weights", zero_weights },
 	{ "weights", weights },
 	{ "caps", caps },
