@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/util.h"
 #include "exec/fault.h"
 
