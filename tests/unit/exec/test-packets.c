@@ -173,7 +173,7 @@ static void completion(void)
 	h_run(&h, 1, &p);
 	p = (struct mdl_hw_packet){ .opcode = MDL_OP_SEM_WAIT, .sem = { sem, 8, MDL_SEM_NE } };
 	h_run(&h, 1, &p);
-	CHECK_EQ(h.lease->commands, 10);
+	CHECK_EQ(h.lease->commands, 11);
 	h_stop(&h);
 }
 
