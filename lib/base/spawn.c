@@ -116,6 +116,7 @@ int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pi
 	char uid_map[32], gid_map[32];
 	struct clone_args args = { .flags = CLONE_PIDFD, .exit_signal = SIGCHLD };
 	int pipefd[2], err = 0;
+	ssize_t n;
 	long pid;
 
 	if (spawn->nfds > SPAWN_FDS_MAX)
@@ -137,7 +138,10 @@ int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pi
 		child_main(spawn, new_user, uid_map, gid_map, report_w);
 	mdl_close_fd(&report_w);
 	/* End of file: exec closed the pipe. */
-	if (read(report_r, &err, sizeof(err)) == sizeof(err)) {
+	do {
+		n = read(report_r, &err, sizeof(err));
+	} while (n < 0 && errno == EINTR);
+	if (n == sizeof(err)) {
 		waitpid((pid_t)pid, NULL, 0);
 		return err;
 	}

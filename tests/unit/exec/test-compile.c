@@ -77,7 +77,7 @@ static void errors(void)
 /* Sources that read the machine: nothing is there. */
 static void includes(void)
 {
-	static const char *const file[] = { "/etc/passwd", "/etc/shadow", "/dev/zero", "/proc/self/maps", "/proc/cpuinfo", "/root/.profile",
+	static const char *const file[] = { "/etc/passwd", "/etc/shadow", "/dev/zero", "/proc/self/maps", "/proc/cpuinfo", "/etc/resolv.conf",
 					    "/etc/hostname", "../../../etc/passwd" };
 	const struct mdl_hw_program_result *r;
 	const char *log;
