@@ -230,8 +230,14 @@ static void on_expire(void *ctx, struct mdl_sched_entity *e)
 	leave(ctx);
 }
 
+static void on_account(void *ctx, struct mdl_sched_entity *e)
+{
+	settle_use(ctx);
+}
+
 static const struct mdl_sched_actions actions = {
-	.grant = on_grant, .take = on_take, .ask = on_ask, .stop = on_stop, .expire = on_expire
+	.grant = on_grant, .take = on_take,	.ask = on_ask,
+	.stop = on_stop,   .expire = on_expire, .account = on_account,
 };
 
 /* The kernel that ran has ended, and that had no part in a turn's end. */

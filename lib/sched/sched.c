@@ -127,6 +127,26 @@ static void begin_hold(struct mdl_sched *s, struct mdl_sched_entity *e)
 	s->actions->grant(s->ctx, e);
 }
 
+/* The holder runs and its turn is over: whether another one follows at once. */
+static bool renew(struct mdl_sched *s)
+{
+	struct mdl_sched_entity *e = s->holder;
+	uint64_t length;
+
+	if (!s->policy->renew || !s->actions->account)
+		return false;
+	s->actions->account(s->ctx, e);
+	/* An input from inside may have changed everything. */
+	if (s->holder != e || e->state != MDL_SCHED_HOLDING || s->now < turn_end(s))
+		return true;
+	length = s->policy->renew(s->policy_data, e, s->now);
+	if (!length)
+		return false;
+	s->turn_end = later(s->now, length);
+	e->renewals++;
+	return true;
+}
+
 /* One step of what follows from the present state; false when there is none. */
 static bool step(struct mdl_sched *s)
 {
@@ -170,6 +190,8 @@ static bool step(struct mdl_sched *s)
 		}
 		if (s->now < turn_end(s))
 			return false;
+		if (renew(s))
+			return true;
 		set_state(s, e, MDL_SCHED_ASKED);
 		s->limit = later(s->now, s->params.grace_ns);
 		e->asks++;

@@ -15,7 +15,8 @@
  *        +---- sleeping ---+---- awake ---------+--+--------------+------------------+
  *
  * The holder keeps the lease, without any switching, as long as nobody waits. A holder that has
- * become idle loses the lease the moment somebody else wants it ([take]).
+ * become idle loses the lease the moment somebody else wants it ([take]). At the end of a turn a
+ * policy may renew it (slots `account` and `renew`): whoever would be next again is not stopped.
  *
  * Left out on purpose: what a lease is made of (lib/ipc/lease.h), accounting of real time (the
  * owner reports it), placement on several GPUs (one scheduler each).
@@ -92,7 +93,7 @@ struct mdl_sched_entity {
 	 */
 	int64_t balance_ns;
 	uint64_t since_ns; /* of the state */
-	uint64_t grants, asks, stops; /* counters */
+	uint64_t grants, renewals, asks, stops; /* counters */
 	uint64_t held_ns; /* time as holder, from grant to release, finished holds only */
 	uint64_t charged_ns; /* what the owner said it used */
 	uint64_t waited_ns, waited_max_ns; /* from wanting to holding */
@@ -112,8 +113,8 @@ struct mdl_sched_params {
 	}
 
 /*
- * Decisions. All mandatory, called on the thread that called the input; e's owner carries them out.
- * None may block for long.
+ * Decisions. All but the last mandatory, called on the thread that called the input; e's owner
+ * carries them out. None may block for long.
  */
 struct mdl_sched_actions {
 	/* e is the holder now and may start at once. */
@@ -137,6 +138,11 @@ struct mdl_sched_actions {
 	 * the holder when this returns.
 	 */
 	void (*expire)(void *ctx, struct mdl_sched_entity *e);
+	/*
+	 * Optional; without it no turn is renewed. The holder e goes on running: report what it has
+	 * used up to now (mdl_sched_charge(), from inside).
+	 */
+	void (*account)(void *ctx, struct mdl_sched_entity *e);
 };
 
 /*
@@ -189,6 +195,12 @@ struct mdl_sched_policy {
 	 * nothing.
 	 */
 	uint64_t (*until)(const void *data, const struct mdl_sched_entity *e);
+	/*
+	 * Optional. The turn of the holder e is over, it has been charged for it and goes on
+	 * running. If it would be picked again if it came back now, the length of its next turn,
+	 * which has begun then; otherwise 0.
+	 */
+	uint64_t (*renew)(void *data, struct mdl_sched_entity *e, uint64_t now);
 	/*
 	 * Optional. Periodic work: called when due; returns when it wants to be called next.
 	 * MDL_SCHED_NEVER: when somebody begins to wait; to be used while the GPU is idle.

@@ -122,7 +122,14 @@ static inline void rig_expire(void *ctx, struct mdl_sched_entity *e)
 	CHECK(!"stops are confirmed at once here");
 }
 
-static const struct mdl_sched_actions rig_actions = {
+static inline void rig_account(void *ctx, struct mdl_sched_entity *e)
+{
+	settle_use(e->owner);
+}
+
+/* Renewals join turns that a step-by-step history wants to see one by one. */
+static bool renewals = true;
+static struct mdl_sched_actions rig_actions = {
 	.grant = rig_grant, .take = rig_take, .ask = rig_ask, .stop = rig_stop, .expire = rig_expire
 };
 
@@ -132,6 +139,7 @@ static inline void start(const struct mdl_sched_policy *policy, int n)
 	memset(proc, 0, sizeof(proc));
 	history_len = 0;
 	history[0] = 0;
+	rig_actions.account = renewals ? rig_account : NULL;
 	CHECK_EQ(mdl_sched_create(policy, &params, &rig_actions, NULL, now, &sched), 0);
 	for (int i = 0; i < n; i++) {
 		proc[i].e.owner = &proc[i];

@@ -500,7 +500,7 @@ static struct mdl_fair_entity *fair(int i)
  *   0    0  1    0  2     0      both, boosted   0: woke first
  *   2    1  2    0  2     2/3    1               1
  *   4    1  2    2  4     4/3    0               0
- *   6    2  3    2  4     2      both            0
+ *   6    2  3    2  4     2      both            0 again: its turn is renewed, it runs on
  *   8    3  4    2  4     8/3    1               1
  *   9    3  4    3  4     3      2 wakes with 500 us of work: v = V - one turn = 3 - 2 = 1, boosted;
  *                                1's turn has lasted longer than q/4, so it ends
@@ -520,7 +520,8 @@ static void fair_weights(void)
 	FAIR(0, 1, 2);
 	step(4 * MS, "R1 G0");
 	FAIR(1, 2, 4);
-	step(6 * MS, "R0 G0");
+	step(6 * MS, "");
+	CHECK_EQ(proc[0].e.renewals, 1);
 	FAIR(0, 2, 3);
 	step(8 * MS, "R0 G1");
 	FAIR(0, 3, 4);
