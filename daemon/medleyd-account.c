@@ -137,6 +137,12 @@ static void charge(struct vgpu *v, uint64_t now)
 	v->uncharged_ns = 0;
 }
 
+void account_charge(struct vgpu *v, uint64_t now)
+{
+	account_update(v, now);
+	charge(v, now);
+}
+
 void account_begin_hold(struct vgpu *v, uint64_t now)
 {
 	/*

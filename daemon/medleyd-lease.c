@@ -238,12 +238,18 @@ static void on_expire(void *ctx, struct mdl_sched_entity *e)
 	end_hold(e->owner);
 }
 
+static void on_account(void *ctx, struct mdl_sched_entity *e)
+{
+	account_charge(e->owner, mdl_now_ns());
+}
+
 static const struct mdl_sched_actions actions = {
 	.grant = on_grant,
 	.take = on_take,
 	.ask = on_ask,
 	.stop = on_stop,
 	.expire = on_expire,
+	.account = on_account,
 };
 
 void lease_confirm_stops(struct gpu *g)

@@ -206,6 +206,8 @@ int account_start(struct manager *m);
 void account_stop(struct manager *m);
 /* Brings the accounts of a vGPU up to date; held: its lease time since the last call counts. */
 void account_update(struct vgpu *v, uint64_t now);
+/* And tells the policy. */
+void account_charge(struct vgpu *v, uint64_t now);
 void account_admit(struct executor *x);
 void account_begin_hold(struct vgpu *v, uint64_t now);
 /* Writes an open interval to the trace and begins a new one. */
