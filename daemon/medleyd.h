@@ -8,6 +8,7 @@
  *   medleyd-executor.c  executors: the warm pool, handing them to contexts
  *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
  *   medleyd-account.c   who used the GPU how long; executors that lie
+ *   medleyd-watchdog.c  ends contexts whose kernels run too long
  *   medleyd-trace.c     the ring of recent lease intervals
  *   medleyd-api.c       API connections: lines in, lines out
  *   medleyd-methods.c   what the API can do
@@ -153,6 +154,9 @@ struct vgpu {
 	/* Accounts; those of executors that are gone included. */
 	uint64_t gpu_time_ns, commands, kernels, compile_ns;
 	uint64_t preemptions, faults, contexts_opened, executors_lost, device_restarts;
+	uint64_t kernel_limit_ns; /* GPU time of one packet; 0: no limit. Then watchdog_rearm() */
+	uint64_t resets; /* contexts that the watchdog ended */
+	bool throttled; /* lost executors again and again: gets new ones slowly */
 	uint64_t unclaimed_ns; /* charged beyond what its executors said */
 	uint64_t confinements; /* worked without lease */
 	uint64_t uncharged_ns; /* used, and the policy not told yet */
@@ -217,6 +221,11 @@ void account_retire(struct executor *x);
 void account_wake_audit(struct manager *m);
 /* Share of its GPU in the last second, 0 to 1. */
 double account_share(struct vgpu *v, uint64_t now);
+
+/* ---- medleyd-watchdog.c ---- */
+#define KERNEL_LIMIT_NS (60 * MDL_NS_PER_S) /* unless told otherwise */
+/* After v->kernel_limit_ns was changed. */
+void watchdog_rearm(struct vgpu *v);
 
 /* ---- medleyd-trace.c ---- */
 #define TRACE_INTERVALS (1u << 17)
