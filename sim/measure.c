@@ -46,27 +46,6 @@ static double clamp(double x, double low, double high)
 	return x < low ? low : x > high ? high : x;
 }
 
-void sim_entitle(uint32_t n, const uint32_t *weight, const double *low, const double *high,
-		 double total, double *part)
-{
-	double sum = 0, a = 0, b = 0;
-
-	for (uint32_t i = 0; i < n; i++) {
-		sum += high[i];
-		b = fmax(b, high[i] / weight[i]);
-	}
-	/* The level at which the GPU is just given away: parts grow with it. */
-	for (int round = 0; sum > total && round < 60; round++) {
-		double level = (a + b) / 2, given = 0;
-
-		for (uint32_t i = 0; i < n; i++)
-			given += clamp(level * weight[i], low[i], high[i]);
-		*(given > total ? &b : &a) = level;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		part[i] = sum > total ? clamp(b * weight[i], low[i], high[i]) : high[i];
-}
-
 static void note(struct sim *s, int w, struct sim_vgpu *v, double share, double part)
 {
 	struct sim_window *win = &s->window[w];
@@ -103,7 +82,7 @@ static void divide(struct sim *s, struct sim_gpu *g)
 		s->high[n] = p->cap_percent ? fmin(want, length * p->cap_percent / 100) : want;
 		s->low[n] = fmin(s->high[n], length * p->reservation_percent / 100);
 	}
-	sim_entitle(n, s->weight, s->low, s->high, length, s->part);
+	mdl_sched_divide(n, s->weight, s->low, s->high, length, s->part);
 	n = 0;
 	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next, n++)
 		v->entitled += s->part[n];

@@ -26,7 +26,7 @@ static const char usage[] =
 	"  --time T               virtual time, as in 10s (10s; with --replay the trace's)\n"
 	"  --warmup T             not counted in the results (0)\n"
 	"  --seed N               (1)\n"
-	"  --quantum T, --grace T as medleyd's (2ms, 200us)\n"
+	"  --quantum T, --grace T as medleyd's (2ms, 50us)\n"
 	"  --switch-cost T        from a grant to the first instruction (0)\n"
 	"  --stop-cost T          from a stop to its effect (0)\n"
 	"  --nonpreemptive        kernels are never stopped\n"

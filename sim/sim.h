@@ -181,9 +181,6 @@ void sim_measure_fini(struct sim *s);
 uint64_t sim_measure_next(const struct sim *s);
 /* Closes the windows that end now. */
 void sim_measure(struct sim *s);
-/* Parts of `total`: by weight between low and high. Fills part[0..n). */
-void sim_entitle(uint32_t n, const uint32_t *weight, const double *low, const double *high,
-		 double total, double *part);
 void sim_hist_add(struct sim_hist *h, uint64_t value);
 uint64_t sim_hist_percentile(const struct sim_hist *h, double p);
 

@@ -280,6 +280,7 @@ static void band_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns,
 
 const struct mdl_sched_policy mdl_sched_band = {
 	.name = "band",
+	.divides = MDL_SCHED_BY_SHARE,
 	.configure = band_configure,
 	BAND_OPS,
 };
@@ -292,6 +293,7 @@ const struct mdl_sched_policy mdl_sched_band_gpuvm = {
 
 const struct mdl_sched_policy mdl_sched_credit_gdev = {
 	.name = "credit-gdev",
+	.divides = MDL_SCHED_BY_SHARE,
 	.configure = credit_only_configure,
 	BAND_OPS,
 };

@@ -313,6 +313,7 @@ static void credit_change(void *data, struct mdl_sched_entity *e,
 
 const struct mdl_sched_policy mdl_sched_credit = {
 	.name = "credit",
+	.divides = MDL_SCHED_BY_WEIGHT | MDL_SCHED_BY_CAP,
 	.sched_bytes = sizeof(struct mdl_credit),
 	.entity_bytes = sizeof(struct mdl_credit_entity),
 	.configure = credit_configure,

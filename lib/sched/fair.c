@@ -519,6 +519,7 @@ static uint64_t fair_until(const void *data, const struct mdl_sched_entity *e)
 
 const struct mdl_sched_policy mdl_sched_fair = {
 	.name = "fair",
+	.divides = MDL_SCHED_BY_WEIGHT | MDL_SCHED_BY_CAP | MDL_SCHED_BY_RESERVATION,
 	.sched_bytes = sizeof(struct mdl_fair),
 	.entity_bytes = sizeof(struct mdl_fair_entity),
 	.configure = fair_configure,

@@ -65,6 +65,7 @@ static uint64_t rr_quantum(void *data, struct mdl_sched_entity *e, uint64_t now)
 
 const struct mdl_sched_policy mdl_sched_round_robin = {
 	.name = "round-robin",
+	.divides = MDL_SCHED_BY_QUANTUM,
 	.sched_bytes = sizeof(struct rr),
 	.entity_bytes = sizeof(struct rr_entity),
 	.configure = rr_configure,

@@ -507,6 +507,14 @@ struct mdl_sched_entity *mdl_sched_holder(const struct mdl_sched *s)
 	return s->holder;
 }
 
+struct mdl_sched_entity *mdl_sched_next_entity(const struct mdl_sched *s,
+					       const struct mdl_sched_entity *e)
+{
+	const struct mdl_sched_list *l = e ? e->all.next : s->entities.next;
+
+	return l == &s->entities ? NULL : mdl_container_of(l, struct mdl_sched_entity, all);
+}
+
 uint32_t mdl_sched_waiting(const struct mdl_sched *s)
 {
 	return s->waiting;

@@ -97,6 +97,7 @@ struct mdl_sched_entity {
 	uint64_t held_ns; /* time as holder, from grant to release, finished holds only */
 	uint64_t charged_ns; /* what the owner said it used */
 	uint64_t waited_ns, waited_max_ns; /* from wanting to holding */
+	double entitlement; /* 0 to 1, as of the last mdl_sched_entitle() */
 };
 
 struct mdl_sched_params {
@@ -109,7 +110,7 @@ struct mdl_sched_params {
 
 #define MDL_SCHED_PARAMS_DEFAULT                                                   \
 	{                                                                          \
-		.quantum_ns = 2000000, .grace_ns = 200000, .stop_limit_ns = 100000 \
+		.quantum_ns = 2000000, .grace_ns = 50000, .stop_limit_ns = 100000  \
 	}
 
 /*
@@ -145,6 +146,16 @@ struct mdl_sched_actions {
 	void (*account)(void *ctx, struct mdl_sched_entity *e);
 };
 
+/* What a policy divides the GPU by; nothing: equal parts for all that have work. */
+enum mdl_sched_divides {
+	MDL_SCHED_BY_WEIGHT = 1 << 0,
+	MDL_SCHED_BY_SHARE = 1 << 1, /* share_percent; those without one: equal parts of the rest */
+	MDL_SCHED_BY_QUANTUM = 1 << 2, /* turns of different length, equally many */
+	MDL_SCHED_BY_CAP = 1 << 3,
+	MDL_SCHED_BY_RESERVATION = 1 << 4,
+	MDL_SCHED_BY_SLOTS = 1 << 5, /* the parts of those that have no work are lent to nobody */
+};
+
 /*
  * A policy: who is next, for how long. It sees the waiting entities come and go and is told what
  * the holder used. It owns e->policy_data and `data` (zeroed memory of its own sizes). Slots may be
@@ -153,6 +164,7 @@ struct mdl_sched_actions {
  */
 struct mdl_sched_policy {
 	const char *name;
+	uint32_t divides; /* enum mdl_sched_divides: what somebody is due depends on */
 	size_t sched_bytes, entity_bytes;
 	/*
 	 * Mandatory. Called once at the start, with data all zero, and whenever the parameters have
@@ -265,8 +277,27 @@ void mdl_sched_run(struct mdl_sched *s, uint64_t now);
 uint64_t mdl_sched_deadline(const struct mdl_sched *s);
 
 struct mdl_sched_entity *mdl_sched_holder(const struct mdl_sched *s);
+/* In the order of attaching; the first after NULL, NULL after the last. */
+struct mdl_sched_entity *mdl_sched_next_entity(const struct mdl_sched *s,
+					       const struct mdl_sched_entity *e);
 uint32_t mdl_sched_waiting(const struct mdl_sched *s);
 const char *mdl_sched_state_name(enum mdl_sched_state state);
+
+/* ---- entitle.c ---- */
+/*
+ * Sets `entitlement` of all attached entities: the part of the GPU that each is due now, by the
+ * policy in force, if all that have work (awake) go on having it. Who has none is due nothing.
+ */
+void mdl_sched_entitle(struct mdl_sched *s);
+/* The same for one; all are set. */
+double mdl_sched_entitlement(struct mdl_sched *s, const struct mdl_sched_entity *e);
+/*
+ * Divides `total` among n by weight (at least 1), where nobody gets less than low nor more than
+ * high. The lows must not exceed their highs, nor all together the total; what all their highs
+ * leave over is nobody's.
+ */
+void mdl_sched_divide(uint32_t n, const uint32_t *weight, const double *low, const double *high,
+		      double total, double *ret_part);
 
 /* Never 0: what may be divided by. */
 static inline uint32_t mdl_sched_weight(const struct mdl_sched_entity *e)

@@ -230,12 +230,14 @@ static uint64_t slots_until(const void *data, const struct mdl_sched_entity *e)
 
 const struct mdl_sched_policy mdl_sched_fixed_share = {
 	.name = "fixed-share",
+	.divides = MDL_SCHED_BY_SHARE | MDL_SCHED_BY_SLOTS,
 	.configure = slots_configure,
 	SLOTS_OPS,
 };
 
 const struct mdl_sched_policy mdl_sched_equal_share = {
 	.name = "equal-share",
+	.divides = MDL_SCHED_BY_SLOTS,
 	.configure = equal_configure,
 	SLOTS_OPS,
 };
