@@ -386,17 +386,26 @@ void dev_ctx_granted(struct dev_ctx *c, struct dev_note *n)
 	dev_close_fds(n->fds, 2);
 }
 
-void dev_ctx_lost(struct dev_ctx *c, uint32_t error)
+/*
+ * The manager says why it ended the executor, and whose packet was to blame, as far as the executor told it: that counts only for
+ * a channel of this context. A fault that the executor reported itself comes first.
+ */
+void dev_ctx_lost(struct dev_ctx *c, const struct dev_note *n)
 {
 	/* Otherwise crossed with our CTX_CLOSE, which was answered already. */
 	if (c->state != DEV_CTX_OPEN)
 		return;
+	if (n->error && !c->fault.hdr.type)
+		c->fault = (struct mdl_ipc_fault) { .hdr = { MDL_IPC_CTX_FAULT, sizeof(c->fault) },
+						    .chan = n->chan,
+						    .error = (uint16_t)n->error,
+						    .tag = n->tag };
 	drop_links(c);
 	c->state = DEV_CTX_FREE;
 	if (c->fault.hdr.type)
 		context_fault(c, &c->fault);
 	set_free(c);
-	mdl_vgpu_ctx_lost(c->dev->vgpu, c->index, error ? error : MDL_ERR_CONTEXT_LOST);
+	mdl_vgpu_ctx_lost(c->dev->vgpu, c->index, MDL_ERR_CONTEXT_LOST);
 }
 
 /* ---- channels ---- */

@@ -89,7 +89,12 @@ static int read_note(struct mdl_device *d, struct dev_note *ret_note)
 	if (err)
 		return err;
 	*ret_note = (struct dev_note) { .type = m.hdr.type, .fds = { -1, -1 } };
-	if (m.hdr.type != MDL_IPC_DEVICE_STOP) {
+	if (m.hdr.type == MDL_IPC_CTX_LOST) {
+		ret_note->ctx = m.lost.ctx;
+		ret_note->error = m.lost.error;
+		ret_note->chan = m.lost.chan;
+		ret_note->tag = m.lost.tag;
+	} else if (m.hdr.type == MDL_IPC_CTX_GRANTED) {
 		ret_note->ctx = m.ctx.ctx;
 		ret_note->error = m.ctx.error;
 	}
@@ -156,7 +161,7 @@ static void handle_note(struct mdl_device *d, struct dev_note *n)
 		if (n->type == MDL_IPC_CTX_GRANTED)
 			dev_ctx_granted(&d->ctx[n->ctx], n);
 		else
-			dev_ctx_lost(&d->ctx[n->ctx], n->error);
+			dev_ctx_lost(&d->ctx[n->ctx], n);
 		break;
 	case MDL_IPC_DEVICE_STOP:
 		sd_event_exit(d->event, 0);

@@ -91,6 +91,8 @@ struct dev_region {
 
 struct dev_note { /* a message of the manager, taken in while waiting for another one */
 	uint32_t type, ctx, error;
+	uint16_t chan; /* CTX_LOST with an error: whose packet, and its tag */
+	uint32_t tag;
 	int fds[2];
 };
 #define DEV_NOTES_MAX (4 * MDL_HW_CTX_MAX)
@@ -123,6 +125,7 @@ struct mdl_device {
 union dev_message {
 	struct mdl_ipc_hdr hdr;
 	struct mdl_ipc_ctx ctx;
+	struct mdl_ipc_lost lost;
 	struct mdl_ipc_chan chan;
 	struct mdl_ipc_fault fault;
 	struct mdl_ipc_map_done done;
@@ -154,7 +157,7 @@ void dev_close_fds(int *fds, size_t n);
 /* ---- device-ctx.c ---- */
 /* The manager's answers. */
 void dev_ctx_granted(struct dev_ctx *c, struct dev_note *n);
-void dev_ctx_lost(struct dev_ctx *c, uint32_t error);
+void dev_ctx_lost(struct dev_ctx *c, const struct dev_note *n);
 int dev_ctx_init(struct mdl_device *d);
 /* Before the end of the process: lets go of all executors, which end themselves; no vgpu call waits for one after this. */
 void dev_ctx_stop(struct mdl_device *d);

@@ -110,6 +110,7 @@ void account_update(struct vgpu *v, uint64_t now)
 		said = mdl_min_u64(said, window);
 		cpu = mdl_min_u64(cpu / units, window);
 		v->unclaimed_ns += cpu > said ? cpu - said : 0;
+		watchdog_count(x, mdl_max_u64(said, cpu), now);
 		used = mdl_min_u64(used + mdl_max_u64(said, cpu), window);
 	}
 	if (!held)

@@ -143,7 +143,7 @@ static void on_executor_ended(struct process *p, int status)
 		lease_leave(x);
 	}
 	account_retire(x);
-	if (!x->expected && !v->removing && v->device.pid) {
+	if (!x->expected && !x->lost_error && !v->removing && v->device.pid) {
 		v->executors_lost++;
 		process_describe_end(status, how, sizeof(how));
 		mdl_log_limited(&v->lost_log, MDL_LOG_WARN, "%s: executor of context %u %s",
@@ -152,7 +152,7 @@ static void on_executor_ended(struct process *p, int status)
 			api_event(m, "executor-lost", v,
 				  json_pack("{s:i, s:s}", "context", x->ctx, "how", how));
 	}
-	vgpu_send_ctx(v, MDL_IPC_CTX_LOST, x->ctx, 0, NULL, 0);
+	vgpu_send_lost(v, x);
 	executor_free(x);
 	vgpu_settle_removal(v);
 	executor_pool_fill(m);

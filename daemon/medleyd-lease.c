@@ -125,7 +125,7 @@ bool lease_holding(const struct vgpu *v)
 
 void lease_rearm(struct gpu *g)
 {
-	uint64_t due = mdl_sched_deadline(g->sched);
+	uint64_t due = mdl_min_u64(mdl_sched_deadline(g->sched), g->watchdog_ns);
 
 	if (due == MDL_SCHED_NEVER) {
 		sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
@@ -146,6 +146,7 @@ static void end_hold(struct vgpu *v)
 		rest(x);
 	}
 	account_end_hold(v, mdl_now_ns());
+	watchdog_end_hold(v);
 }
 
 static void release(struct vgpu *v)
@@ -160,9 +161,11 @@ static void on_grant(void *ctx, struct mdl_sched_entity *e)
 {
 	struct vgpu *v = e->owner;
 	bool contended = mdl_sched_waiting(v->gpu->sched) > 0;
+	uint64_t now = mdl_now_ns();
 
 	v->gpu->switches++;
-	account_begin_hold(v, mdl_now_ns());
+	account_begin_hold(v, now);
+	watchdog_begin_hold(v, now);
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		give(x, contended);
 	account_wake_audit(v->m);
@@ -385,6 +388,7 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct gpu *g = arg;
 
+	watchdog_run(g, mdl_now_ns());
 	mdl_sched_run(g->sched, mdl_now_ns());
 	lease_rearm(g);
 	return 0;
@@ -401,8 +405,10 @@ void lease_detach(struct vgpu *v)
 {
 	if (v->entity.state == MDL_SCHED_DETACHED)
 		return;
-	if (lease_holding(v))
+	if (lease_holding(v)) {
 		account_end_hold(v, mdl_now_ns());
+		watchdog_end_hold(v);
+	}
 	mdl_sched_detach(v->gpu->sched, &v->entity, mdl_now_ns());
 	lease_rearm(v->gpu);
 }
@@ -416,6 +422,7 @@ int gpu_create(struct manager *m, struct mdl_pgpu *pgpu, struct gpu **ret_gpu)
 		return -ENOMEM;
 	g->m = m;
 	g->pgpu = pgpu;
+	g->watchdog_ns = MDL_SCHED_NEVER;
 	err = mdl_sched_create(m->opt.policy, &m->opt.sched, &actions, g, mdl_now_ns(), &g->sched);
 	if (!err) {
 		/* Accuracy 1: sd-event takes 0 for its default, a quarter of a second. */

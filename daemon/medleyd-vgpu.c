@@ -37,15 +37,13 @@ static void set_state(struct vgpu *v, enum mdl_instance_state state)
 
 /* ---- executors ---- */
 
-void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
-		   size_t nfds)
+static void send_device(struct vgpu *v, const void *msg, const int *fds, size_t nfds)
 {
-	struct mdl_ipc_ctx m = { .hdr = { type, sizeof(m) }, .ctx = ctx, .error = error };
 	int err;
 
 	if (v->link < 0)
 		return;
-	err = mdl_ipc_send(v->link, &m, fds, nfds);
+	err = mdl_ipc_send(v->link, msg, fds, nfds);
 	if (!err || err == -EPIPE)
 		return; /* gone: its end will be noticed */
 	/* It has not read what must fit easily: it hangs, or wants us to grow. */
@@ -53,6 +51,25 @@ void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, 
 			"%s: device does not read its link (%s): ended", v->inst->name,
 			strerror(-err));
 	process_signal(&v->device, SIGKILL);
+}
+
+void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
+		   size_t nfds)
+{
+	struct mdl_ipc_ctx m = { .hdr = { type, sizeof(m) }, .ctx = ctx, .error = error };
+
+	send_device(v, &m, fds, nfds);
+}
+
+void vgpu_send_lost(struct vgpu *v, const struct executor *x)
+{
+	struct mdl_ipc_lost m = { .hdr = { MDL_IPC_CTX_LOST, sizeof(m) },
+				  .ctx = x->ctx,
+				  .error = x->lost_error,
+				  .chan = x->lost_error ? x->lost_chan : MDL_FAULT_NO_CHANNEL,
+				  .tag = x->lost_tag };
+
+	send_device(v, &m, NULL, 0);
 }
 
 static struct executor *find_executor(struct vgpu *v, uint32_t ctx)

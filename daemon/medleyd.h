@@ -118,6 +118,12 @@ struct executor {
 	uint32_t helpers, helper_strikes;
 	uint64_t helper_cpu_ns;
 	uint64_t commands, kernels, compile_ns; /* by the page, never decreasing */
+
+	/* Of the watchdog: the packet that runs, by the page, and the GPU time that it has used. */
+	uint64_t packet_since_ns, packet_ns;
+	/* Why we killed it, for its device: error 0, nothing to add. */
+	uint16_t lost_error, lost_chan;
+	uint32_t lost_tag;
 };
 
 int executor_pool_start(struct manager *m);
@@ -177,6 +183,7 @@ void vgpu_remove(struct vgpu *v);
 void vgpu_settle_removal(struct vgpu *v);
 void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
 		   size_t nfds);
+void vgpu_send_lost(struct vgpu *v, const struct executor *x);
 void vgpu_destroy_now(struct vgpu *v);
 
 /* ---- medleyd-lease.c ---- */
@@ -185,6 +192,7 @@ struct gpu {
 	struct mdl_pgpu *pgpu;
 	struct mdl_sched *sched;
 	sd_event_source *timer;
+	uint64_t watchdog_ns; /* when the holder may first be over its limit */
 	uint64_t idle_since_ns;
 	uint64_t switches;
 };
@@ -224,6 +232,12 @@ double account_share(struct vgpu *v, uint64_t now);
 
 /* ---- medleyd-watchdog.c ---- */
 #define KERNEL_LIMIT_NS (60 * MDL_NS_PER_S) /* unless told otherwise */
+void watchdog_begin_hold(struct vgpu *v, uint64_t now);
+void watchdog_end_hold(struct vgpu *v);
+/* The executor used so much of the GPU since the last call. */
+void watchdog_count(struct executor *x, uint64_t used, uint64_t now);
+/* Needed at g->watchdog_ns, harmless at any time. */
+void watchdog_run(struct gpu *g, uint64_t now);
 /* After v->kernel_limit_ns was changed. */
 void watchdog_rearm(struct vgpu *v);
 

@@ -267,10 +267,27 @@ enum mdl_step mdl_packet_prepare(struct mdl_exec *x, struct mdl_exec_chan *c)
 	return step;
 }
 
+/* For the manager's watchdog. After a piece of another channel's packet it counts from zero again: it is no kernel that hangs. */
+static void announce(struct mdl_exec *x, struct mdl_exec_chan *c)
+{
+	struct mdl_lease *page = x->lease.page;
+
+	if (!c->pos)
+		c->since_ns = mdl_now_ns();
+	atomic_store_explicit(&page->packet, (uint64_t)c->index << 32 | c->pkt.tag, memory_order_relaxed);
+	atomic_store_explicit(&page->packet_since_ns, c->since_ns, memory_order_release);
+}
+
 enum mdl_step mdl_packet_run(struct mdl_exec *x, struct mdl_exec_chan *c)
 {
+	enum mdl_step step;
+
 	mdl_fault_set_packet((uint16_t)c->index, c->pkt.tag);
-	return packet_ops[c->pkt.opcode].run(x, c);
+	announce(x, c);
+	step = packet_ops[c->pkt.opcode].run(x, c);
+	if (step != MDL_STEP_MORE)
+		atomic_store_explicit(&x->lease.page->packet_since_ns, 0, memory_order_relaxed);
+	return step;
 }
 
 void mdl_packet_complete(struct mdl_exec *x, struct mdl_exec_chan *c)

@@ -51,7 +51,7 @@ static const struct message_rule rules[] = {
 	[MDL_IPC_DEVICE_READY] = { "DEVICE_READY", EXACT(struct mdl_ipc_hdr) },
 
 	[MDL_IPC_CTX_GRANTED] = { "CTX_GRANTED", EXACT(struct mdl_ipc_ctx), FDS(0, 2), granted_ok },
-	[MDL_IPC_CTX_LOST] = { "CTX_LOST", EXACT(struct mdl_ipc_ctx) },
+	[MDL_IPC_CTX_LOST] = { "CTX_LOST", EXACT(struct mdl_ipc_lost) },
 	[MDL_IPC_DEVICE_STOP] = { "DEVICE_STOP", EXACT(struct mdl_ipc_hdr) },
 
 	[MDL_IPC_EXEC_SETUP] = { "EXEC_SETUP", EXACT(struct mdl_ipc_exec_setup) },

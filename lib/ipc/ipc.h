@@ -69,10 +69,18 @@ struct mdl_ipc_hdr {
 	uint32_t bytes;		/* of the whole message */
 };
 
-struct mdl_ipc_ctx {		/* CTX_OPEN, CTX_CLOSE, CTX_KILL, CTX_GRANTED, CTX_LOST, CTX_FAULT's and others' base */
+struct mdl_ipc_ctx {		/* CTX_OPEN, CTX_CLOSE, CTX_KILL, CTX_GRANTED */
 	struct mdl_ipc_hdr hdr;
 	uint32_t ctx;
-	uint32_t error;		/* CTX_GRANTED: 0 or errno; CTX_LOST: enum mdl_hw_error; else 0 */
+	uint32_t error;		/* CTX_GRANTED: 0 or errno; else 0 */
+};
+
+struct mdl_ipc_lost {		/* CTX_LOST */
+	struct mdl_ipc_hdr hdr;
+	uint32_t ctx;
+	uint16_t error;		/* enum mdl_hw_error: why the manager ended it; 0: nothing to add */
+	uint16_t chan;		/* with an error: whose packet was to blame, by what the executor said; MDL_FAULT_NO_CHANNEL: unknown */
+	uint32_t tag;		/* of that packet, likewise */
 };
 
 struct mdl_ipc_vmm_state {

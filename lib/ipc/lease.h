@@ -42,6 +42,9 @@ struct mdl_lease {
 	_Atomic uint64_t kernels;	/* E: dispatches completed */
 	_Atomic uint64_t compile_ns;	/* E: time spent waiting for compilation, outside the lease */
 	_Atomic uint32_t contended;	/* M: somebody else waits for the GPU */
+	_Atomic uint32_t queued;	/* E: packets in its rings that are not done, at its last look; a hint */
+	_Atomic uint64_t packet;	/* E: the packet that runs: tag, channel << 32 */
+	_Atomic uint64_t packet_since_ns; /* E: CLOCK_MONOTONIC when it began, and so which one it is; 0: none runs. For the watchdog */
 };
 _Static_assert(sizeof(struct mdl_lease) <= 4096, "one page");
 

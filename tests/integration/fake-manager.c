@@ -75,10 +75,18 @@ static void open_ctx(struct fake *f, uint32_t ctx)
 
 static void end_ctx(struct fake *f, uint32_t ctx, uint32_t error)
 {
+	struct mdl_ipc_lost m = {
+		.hdr = { MDL_IPC_CTX_LOST, sizeof(m) },
+		.ctx = ctx,
+		.chan = f->lost_chan,
+		.tag = f->lost_tag,
+	};
+
 	if (!f->exec[ctx].there)
 		return;
 	drop_exec(&f->exec[ctx]);
-	send_ctx(f, MDL_IPC_CTX_LOST, ctx, error, NULL);
+	m.error = (uint16_t)error;
+	CHECK_EQ(mdl_ipc_send(f->link, &m, NULL, 0), 0);
 }
 
 static void manager_message(struct fake *f, const union any *m)
@@ -156,7 +164,7 @@ static void map_message(struct fake *f, struct fake_exec *e, const union any *m,
 		shutdown(e->map, SHUT_RDWR);
 		return;
 	case FAKE_WRONG_TYPE: {
-		struct mdl_ipc_ctx wrong = { .hdr = { MDL_IPC_CTX_LOST, sizeof(wrong) } };
+		struct mdl_ipc_lost wrong = { .hdr = { MDL_IPC_CTX_LOST, sizeof(wrong) } };
 
 		CHECK_EQ(mdl_ipc_send(e->map, &wrong, NULL, 0), 0);
 		return;

@@ -50,7 +50,9 @@ struct fake {
 	uint32_t opened, closed, killed, notes;
 	bool ready, vmm;
 	struct mdl_ipc_fault fault; /* said by a mapper's executor that FAKE_FAULTS */
-	uint32_t lost_error; /* in the CTX_LOST that answers a CTX_KILL */
+	uint32_t lost_error; /* in the CTX_LOST that answers a CTX_KILL, with these */
+	uint16_t lost_chan;
+	uint32_t lost_tag;
 	bool deaf; /* CHAN_CLOSE is not answered */
 	_Atomic int close_ms; /* how long ending an executor takes */
 	_Atomic int mapper; /* enum fake_mapper */

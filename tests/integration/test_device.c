@@ -209,23 +209,35 @@ static void executor_lies(void)
 	end(&f, &r);
 }
 
+/* The manager knows why, and which channel it was; a channel of another context, or none, is not believed. */
 static void executor_ends(void)
 {
+	static const struct { uint16_t blamed; uint32_t error; } cases[] = {
+		{ 1, MDL_ERR_TIMEOUT },
+		{ 0, MDL_ERR_CONTEXT_LOST },
+		{ 0xfff0, MDL_ERR_CONTEXT_LOST },
+		{ MDL_FAULT_NO_CHANNEL, MDL_ERR_CONTEXT_LOST },
+	};
 	struct fake f;
 	struct raw r;
 
 	start(&f, &r);
 	raw_start(&r, 0, RAW_TABLES_AT);
-	raw_start(&r, 1, RAW_TABLES_AT);
-	pthread_mutex_lock(&f.lock);
-	shutdown(f.exec[1].control, SHUT_RDWR);
-	pthread_mutex_unlock(&f.lock);
-	while (ctx_reg(&r, 1, MDL_REG_CTX_STATUS) != MDL_STATUS_FAULTED)
-		raw_nap();
-	/* The manager knows why. */
-	CHECK_EQ(ctx_reg(&r, 1, MDL_REG_CTX_ERROR), MDL_ERR_TIMEOUT);
-	CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_STATUS), MDL_STATUS_READY);
-	raw_write_ctx(&r, 1, MDL_REG_CTX_CTRL, MDL_CTRL_RESET);
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(cases); i++) {
+		raw_start(&r, 1, RAW_TABLES_AT);
+		pthread_mutex_lock(&f.lock);
+		f.lost_chan = cases[i].blamed;
+		shutdown(f.exec[1].control, SHUT_RDWR);
+		pthread_mutex_unlock(&f.lock);
+		while (ctx_reg(&r, 1, MDL_REG_CTX_STATUS) != MDL_STATUS_FAULTED)
+			raw_nap();
+		CHECK_EQ(ctx_reg(&r, 1, MDL_REG_CTX_ERROR), MDL_ERR_TIMEOUT);
+		CHECK_EQ(chan_reg(&r, 1, MDL_REG_CHAN_STATUS), MDL_STATUS_FAULTED);
+		CHECK_EQ(chan_reg(&r, 1, MDL_REG_CHAN_ERROR), cases[i].error);
+		CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_STATUS), MDL_STATUS_READY);
+		CHECK_EQ(chan_reg(&r, 0, MDL_REG_CHAN_STATUS), MDL_STATUS_READY);
+		raw_write_ctx(&r, 1, MDL_REG_CTX_CTRL, MDL_CTRL_RESET);
+	}
 	raw_start(&r, 1, RAW_TABLES_AT);
 	end(&f, &r);
 }
