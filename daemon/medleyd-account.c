@@ -92,6 +92,20 @@ void account_admit(struct executor *x)
 	x->confine_ns = CONFINE_NS;
 }
 
+/* Of the trace. */
+static void end_interval(struct vgpu *v, uint64_t now, enum trace_kind kind)
+{
+	if (v->run_start_ns)
+		trace_add(v, &(struct trace_turn) {
+				     .start_ns = v->run_start_ns,
+				     .end_ns = now,
+				     .asked_ns = kind == TRACE_RUN ? 0 : v->asked_ns,
+				     .used_ns = v->run_used_ns,
+				     .kind = kind,
+			     });
+	v->run_start_ns = v->run_used_ns = 0;
+}
+
 void account_update(struct vgpu *v, uint64_t now)
 {
 	bool held = lease_holding(v);
@@ -117,11 +131,14 @@ void account_update(struct vgpu *v, uint64_t now)
 		return;
 	if (used) {
 		v->gpu_time_ns += used;
+		if (!v->run_start_ns)
+			trace_demand(v, true, v->window_ns);
 		v->run_start_ns = v->run_start_ns ? v->run_start_ns : v->window_ns;
+		v->run_used_ns += used;
 	} else if (v->run_start_ns) {
 		/* Idle since the last look, but nobody wanted the lease. */
-		trace_add(v->m->trace, v, v->run_start_ns, v->window_ns, TRACE_RUN);
-		v->run_start_ns = 0;
+		end_interval(v, v->window_ns, TRACE_RUN);
+		trace_demand(v, false, v->window_ns);
 	}
 	v->window_ns = now;
 	v->uncharged_ns += used;
@@ -154,27 +171,22 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 		x->claim_ns = claim(x, now);
 	}
 	v->window_ns = now;
-	v->run_start_ns = 0;
-	v->preempted = false;
+	v->run_start_ns = v->run_used_ns = 0;
+	v->asked_ns = 0;
+	v->ending = TRACE_RUN;
 }
 
 void account_end_hold(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);
-	if (v->run_start_ns)
-		trace_add(v->m->trace, v, v->run_start_ns, now,
-			  v->preempted ? TRACE_PREEMPTED : TRACE_RUN);
-	v->run_start_ns = 0;
+	end_interval(v, now, v->ending);
 	charge(v, now);
 }
 
 void account_flush(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);
-	if (!v->run_start_ns)
-		return;
-	trace_add(v->m->trace, v, v->run_start_ns, now, TRACE_RUN);
-	v->run_start_ns = 0;
+	end_interval(v, now, TRACE_RUN);
 }
 
 /* All that a vGPU's processes use without a lease, dead ones included. */

@@ -151,8 +151,12 @@ static void end_hold(struct vgpu *v)
 
 static void release(struct vgpu *v)
 {
+	bool more;
+
 	end_hold(v);
-	mdl_sched_released(v->gpu->sched, &v->entity, any_wants(v), mdl_now_ns());
+	more = any_wants(v);
+	trace_demand(v, more, mdl_now_ns());
+	mdl_sched_released(v->gpu->sched, &v->entity, more, mdl_now_ns());
 }
 
 /* ---- the scheduler's decisions ---- */
@@ -205,6 +209,7 @@ static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_
 	}
 	end_hold(v);
 	*ret_awake = any_wants(v);
+	trace_demand(v, *ret_awake, mdl_now_ns());
 	return true;
 }
 
@@ -212,6 +217,8 @@ static void on_ask(void *ctx, struct mdl_sched_entity *e)
 {
 	struct vgpu *v = e->owner;
 
+	v->asked_ns = mdl_now_ns();
+	v->ending = TRACE_YIELDED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (!move(x, MDL_LEASE_BUSY, MDL_LEASE_YIELD))
 			move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
@@ -224,7 +231,7 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 	struct vgpu *v = e->owner;
 
 	v->preemptions++;
-	v->preempted = true;
+	v->ending = TRACE_PREEMPTED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (running(x))
 			halt(x);
@@ -238,7 +245,10 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
  */
 static void on_expire(void *ctx, struct mdl_sched_entity *e)
 {
-	end_hold(e->owner);
+	struct vgpu *v = e->owner;
+
+	v->ending = TRACE_EXPIRED;
+	end_hold(v);
 }
 
 static void on_account(void *ctx, struct mdl_sched_entity *e)
@@ -287,12 +297,16 @@ void lease_update(struct vgpu *v)
 
 	switch (v->entity.state) {
 	case MDL_SCHED_ASLEEP:
-		if (any_wants(v))
-			mdl_sched_wake(s, &v->entity, now);
+		if (!any_wants(v))
+			break;
+		trace_demand(v, true, now);
+		mdl_sched_wake(s, &v->entity, now);
 		break;
 	case MDL_SCHED_WAITING:
-		if (!any_wants(v))
-			mdl_sched_sleep(s, &v->entity, now);
+		if (any_wants(v))
+			break;
+		trace_demand(v, false, now);
+		mdl_sched_sleep(s, &v->entity, now);
 		break;
 	case MDL_SCHED_HOLDING:
 		if (!any_alive(v)) {
@@ -305,7 +319,7 @@ void lease_update(struct vgpu *v)
 				give(x, mdl_sched_waiting(s) > 0);
 		}
 		if (any_wants(v) || any_running(v))
-			mdl_sched_wake(s, &v->entity, now);
+			mdl_sched_wake(s, &v->entity, now); /* traced when it uses it */
 		else
 			mdl_sched_sleep(s, &v->entity, now);
 		break;
@@ -396,8 +410,13 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
 
 int lease_attach(struct vgpu *v)
 {
+	int err;
+
 	v->entity.owner = v;
-	return mdl_sched_attach(v->gpu->sched, &v->entity, mdl_now_ns());
+	err = mdl_sched_attach(v->gpu->sched, &v->entity, mdl_now_ns());
+	if (!err)
+		trace_attach(v);
+	return err;
 }
 
 /* All of its executors are gone. */
@@ -410,6 +429,7 @@ void lease_detach(struct vgpu *v)
 		watchdog_end_hold(v);
 	}
 	mdl_sched_detach(v->gpu->sched, &v->entity, mdl_now_ns());
+	trace_detach(v, mdl_now_ns());
 	lease_rearm(v->gpu);
 }
 

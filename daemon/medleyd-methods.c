@@ -275,25 +275,47 @@ static json_t *m_stats(struct method_call *c)
 			 vgpus, "executors", "warm", warm, "warming", warming, "granted", granted);
 }
 
+static json_t *trace_pgpus(struct method_call *c)
+{
+	json_t *list = json_array();
+	struct mdl_pgpu *p;
+
+	for (size_t i = 0; (p = mdl_mdev_pgpu(c->m->mdev, i)); i++) {
+		const struct gpu *g = p->owner;
+		const struct mdl_sched_params *s = mdl_sched_params_of(g->sched);
+
+		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", p->name,
+						      "policy", mdl_sched_policy_of(g->sched)->name,
+						      "quantum_ns", (json_int_t)s->quantum_ns,
+						      "grace_ns", (json_int_t)s->grace_ns,
+						      "nonpreemptive", s->nonpreemptive));
+	}
+	return list;
+}
+
 static json_t *m_trace(struct method_call *c)
 {
 	json_int_t since = 0, max = TRACE_PAGE_MAX;
-	uint64_t next, dropped;
-	json_t *list;
+	uint64_t next, dropped, thinned;
+	json_t *list, *before;
 
 	if (!unpack(c, "{s?I, s?I !}", "since", &since, "max", &max))
 		return NULL;
 	if (since < 0 || max < 1)
 		return refuse(c, "bad-params",
 			      "\"since\" must not be negative, \"max\" at least 1");
+	max = max < TRACE_PAGE_MAX ? max : TRACE_PAGE_MAX;
 	/* Intervals that are still open belong to the picture up to now. */
-	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i;
+	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL);
+	     i && trace_reaches_end(c->m->trace, (uint64_t)since, (uint32_t)max);
 	     i = mdl_instance_next(c->m->mdev, i))
 		account_flush(i->owner, mdl_now_ns());
-	list = trace_read(c->m->trace, (uint64_t)since,
-			  (uint32_t)mdl_min_u64((uint64_t)max, TRACE_PAGE_MAX), &next, &dropped);
-	return json_pack("{s:o, s:I, s:I, s:I}", "intervals", list, "next", (json_int_t)next,
-			 "dropped", (json_int_t)dropped, "time_ns", (json_int_t)mdl_now_ns());
+	list = trace_read(c->m->trace, (uint64_t)since, (uint32_t)max, &before, &next, &dropped,
+			  &thinned);
+	return json_pack("{s:o, s:o*, s:I, s:I, s:I, s:I, s:o}", "intervals", list, "before",
+			 before, "next", (json_int_t)next, "dropped", (json_int_t)dropped,
+			 "thinned", (json_int_t)thinned, "time_ns", (json_int_t)mdl_now_ns(),
+			 "pgpus", trace_pgpus(c));
 }
 
 static json_t *m_subscribe(struct method_call *c)

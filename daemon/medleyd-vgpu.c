@@ -367,6 +367,7 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char 
 		free_vgpu(v);
 		return err;
 	}
+	trace_params(v, mdl_now_ns());
 	mdl_log(MDL_LOG_INFO, "%s: created, %s, %s", inst->name, inst->type.name, inst->uuid);
 	api_event(m, "created", v, NULL);
 	*ret_v = v;

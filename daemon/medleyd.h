@@ -9,7 +9,7 @@
  *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
  *   medleyd-account.c   who used the GPU how long; executors that lie
  *   medleyd-watchdog.c  ends contexts whose kernels run too long
- *   medleyd-trace.c     the ring of recent lease intervals
+ *   medleyd-trace.c     who ran when, who wanted to, and with what parameters
  *   medleyd-api.c       API connections: lines in, lines out
  *   medleyd-methods.c   what the API can do
  * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are
@@ -136,6 +136,16 @@ void executor_kill(struct executor *x);
 void executor_free(struct executor *x);
 
 /* ---- medleyd-vgpu.c ---- */
+enum trace_kind { /* of what medleyd-trace.c records */
+	TRACE_RUN, /* a turn: ended by itself, or goes on in the next piece */
+	TRACE_YIELDED, /* asked, and gave back */
+	TRACE_PREEMPTED, /* asked, stopped, and the stop was confirmed */
+	TRACE_EXPIRED, /* asked, stopped, not confirmed in time */
+	TRACE_WAKE, /* events: wants the GPU from now on; no more */
+	TRACE_SLEEP,
+	TRACE_PARAMS
+};
+
 struct vgpu {
 	struct manager *m;
 	struct mdl_instance *inst;
@@ -167,8 +177,10 @@ struct vgpu {
 	uint64_t confinements; /* worked without lease */
 	uint64_t uncharged_ns; /* used, and the policy not told yet */
 	uint64_t window_ns; /* while holding: since when time is not accounted yet */
-	uint64_t run_start_ns; /* open interval of the trace; 0: none */
-	bool preempted; /* this hold ended by a stop */
+	struct trace_ident *trace; /* or NULL: nothing of it is recorded */
+	uint64_t run_start_ns, run_used_ns; /* open interval of the trace; 0: none */
+	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
+	enum trace_kind ending; /* and how it ends */
 	struct {
 		uint64_t at_ns, gpu_time_ns;
 	} sample[SHARE_SAMPLES];
@@ -243,21 +255,32 @@ void watchdog_rearm(struct vgpu *v);
 
 /* ---- medleyd-trace.c ---- */
 #define TRACE_INTERVALS (1u << 17)
-enum trace_kind {
-	TRACE_RUN,
-	TRACE_PREEMPTED
-};
 struct trace;
+struct trace_turn { /* a turn, or a piece of one */
+	uint64_t start_ns, end_ns;
+	uint64_t asked_ns; /* when it was asked to give back, in the last piece; 0: was not */
+	uint64_t used_ns; /* GPU time charged in it */
+	enum trace_kind kind; /* how it ended */
+};
 int trace_create(struct trace **ret_trace);
 void trace_destroy(struct trace *t);
-void trace_add(struct trace *t, const struct vgpu *v, uint64_t start_ns, uint64_t end_ns,
-	       enum trace_kind kind);
+/* At its creation, when it may be scheduled; at its end. */
+void trace_attach(struct vgpu *v);
+void trace_detach(struct vgpu *v, uint64_t now);
+/* After its parameters were set, the first ones too. */
+void trace_params(struct vgpu *v, uint64_t now);
+/* Whether it wants the GPU now; said twice it counts once. */
+void trace_demand(struct vgpu *v, bool wants, uint64_t now);
+void trace_add(struct vgpu *v, const struct trace_turn *turn);
 /*
- * Intervals from sequence number `since`, at most max, as a JSON array. *ret_next: where to go on;
- * *ret_dropped: overwritten.
+ * What was recorded from sequence number `since`, at most max, as a JSON array. *ret_before: NULL,
+ * or, at the beginning and after a gap, how things were just before. *ret_next: where to go on;
+ * *ret_dropped: overwritten; *ret_thinned: wake and sleep events ever left out.
  */
-json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, uint64_t *ret_next,
-		   uint64_t *ret_dropped);
+json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, json_t **ret_before,
+		   uint64_t *ret_next, uint64_t *ret_dropped, uint64_t *ret_thinned);
+/* Whether such a reader will see the latest. */
+bool trace_reaches_end(const struct trace *t, uint64_t since, uint32_t max);
 
 /* ---- medleyd-api.c, medleyd-methods.c ---- */
 struct api;
