@@ -30,8 +30,7 @@ static void nap(void)
 	nanosleep(&ts, NULL);
 }
 
-/* Standard output goes to out (or nowhere: -1), standard error to err (or ours: -1). */
-static pid_t spawn(char *const *argv, int out, int err, int death_signal)
+pid_t stack_spawn(char *const *argv, int in, int out, int err, int death_signal)
 {
 	pid_t parent = getpid(), pid = fork();
 	int null;
@@ -42,7 +41,7 @@ static pid_t spawn(char *const *argv, int out, int err, int death_signal)
 	if (getppid() != parent)
 		_exit(127);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (dup2(null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 ||
+	if (dup2(in >= 0 ? in : null, 0) < 0 || dup2(out >= 0 ? out : null, 1) < 0 ||
 	    (err >= 0 && dup2(err, 2) < 0))
 		_exit(127);
 	execv(argv[0], argv);
@@ -66,7 +65,7 @@ static json_t *medley(struct stack *s, const char *const *args)
 		argv[n++] = (char *)*args++;
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return NULL;
-	pid = spawn(argv, fds[1], -1, SIGKILL);
+	pid = stack_spawn(argv, -1, fds[1], -1, SIGKILL);
 	close(fds[1]);
 	out = fdopen(fds[0], "r");
 	json = json_loadf(out, 0, NULL);
@@ -78,14 +77,16 @@ static json_t *medley(struct stack *s, const char *const *args)
 	return json;
 }
 
-static bool start_medleyd(struct stack *s)
+static bool start_medleyd(struct stack *s, const char *vram, const char *const *more)
 {
 	char program[600], runtime[600], log[600], api[700];
-	char *argv[] = { program, "--runtime-dir", runtime, "--vram", "2G", NULL };
+	char *argv[16] = { program, "--runtime-dir", runtime, "--vram", (char *)vram };
 	uint64_t start = mdl_now_ns();
 	struct stat st;
 	int fd;
 
+	for (int i = 0; more && more[i] && i < 8; i++)
+		argv[5 + i] = (char *)more[i];
 	snprintf(program, sizeof(program), "%s/daemon/medleyd", s->bin);
 	snprintf(runtime, sizeof(runtime), "%s/run", s->dir);
 	snprintf(log, sizeof(log), "%s/log", s->dir);
@@ -93,7 +94,7 @@ static bool start_medleyd(struct stack *s)
 	fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail(log);
-	s->medleyd = spawn(argv, fd, fd, SIGTERM);
+	s->medleyd = stack_spawn(argv, -1, fd, fd, SIGTERM);
 	close(fd);
 	while (stat(api, &st) < 0) {
 		if (waitpid(s->medleyd, NULL, WNOHANG) || mdl_now_ns() - start > START_TIMEOUT_NS) {
@@ -151,7 +152,8 @@ void stack_wait_pool(struct stack *s)
 	}
 }
 
-bool stack_start(struct stack *s, const char *bin, const char *dir, const char *type)
+bool stack_start_medleyd(struct stack *s, const char *bin, const char *dir, const char *vram,
+			 const char *const *more)
 {
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
@@ -160,7 +162,12 @@ bool stack_start(struct stack *s, const char *bin, const char *dir, const char *
 		close(kvm);
 	snprintf(s->bin, sizeof(s->bin), "%s", bin);
 	snprintf(s->dir, sizeof(s->dir), "%s", dir);
-	return start_medleyd(s) && create_vgpu(s, type);
+	return start_medleyd(s, vram, more);
+}
+
+bool stack_start(struct stack *s, const char *bin, const char *dir, const char *type)
+{
+	return stack_start_medleyd(s, bin, dir, "2G", NULL) && create_vgpu(s, type);
 }
 
 bool stack_run_guest(struct stack *s, const char *benchmark, int repetitions)
@@ -177,7 +184,7 @@ bool stack_run_guest(struct stack *s, const char *benchmark, int repetitions)
 	snprintf(count, sizeof(count), "%d", repetitions);
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return fail("pipe");
-	s->guest = spawn(s->kvm ? in_vm : process, fds[1], -1, SIGKILL);
+	s->guest = stack_spawn(s->kvm ? in_vm : process, -1, fds[1], -1, SIGKILL);
 	close(fds[1]);
 	s->lines = fdopen(fds[0], "r");
 	return s->guest > 0 && s->lines ? true : fail("guest");

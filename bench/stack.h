@@ -21,6 +21,14 @@ struct stack {
 
 /* All of these write a line to standard error and return false when they fail. */
 bool stack_start(struct stack *s, const char *bin, const char *dir, const char *type);
+/* Only medleyd, with more arguments (NULL: none) up to a NULL, 8 at most. */
+bool stack_start_medleyd(struct stack *s, const char *bin, const char *dir, const char *vram,
+			 const char *const *more);
+/*
+ * A child that ends with us: standard input, output and error from and to these, or nothing, nothing and our own for -1. Its pid,
+ * or -1.
+ */
+pid_t stack_spawn(char *const *argv, int in, int out, int err, int death_signal);
 bool stack_run_guest(struct stack *s, const char *benchmark, int repetitions);
 /* Returns when the guest is stopped, and lets it go on. */
 bool stack_pause(struct stack *s);

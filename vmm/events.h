@@ -36,7 +36,7 @@ int mdl_events_init(struct mdl_events *e, int cpu_fd);
 /* The VM's time starts to run. timeout_ns 0: no limit. */
 int mdl_events_start(struct mdl_events *e, uint64_t timeout_ns);
 void mdl_events_fini(struct mdl_events *e);
-/* MDL_EVENT_DEVICE when fd has something to read. fd stays the caller's. */
+/* MDL_EVENT_DEVICE when fd (a device's, or the input) has something to read. It stays the caller's. */
 int mdl_events_add_device(struct mdl_events *e, int fd);
 /* Takes what happened since the last call. Does not block. */
 unsigned int mdl_events_take(struct mdl_events *e);

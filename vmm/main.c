@@ -44,6 +44,7 @@ struct options {
 	uint64_t memory_bytes, out_bytes, timeout_ns;
 	const char *data;
 	char *out; /* heap */
+	bool input;
 	char **guest_argv;
 	int guest_argc;
 };
@@ -64,6 +65,7 @@ static const char usage[] =
 	"  --memory SIZE      guest memory, 2M to 3G (default 256M)\n"
 	"  --data FILE        put FILE into the guest's memory\n"
 	"  --out FILE:SIZE    give the guest a buffer of SIZE and write what it leaves there to FILE\n"
+	"  --input            let the guest read standard input\n"
 	"  --timeout SECONDS  end the guest after this time\n";
 
 static int __attribute__((format(printf, 2, 3))) fail(int code, const char *fmt, ...)
@@ -135,6 +137,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "memory", required_argument, NULL, 'm' },
 		{ "data", required_argument, NULL, 'd' },
 		{ "out", required_argument, NULL, 'o' },
+		{ "input", no_argument, NULL, 'i' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -165,6 +168,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 				return fail(EXIT_USAGE,
 					    "--out %s: FILE:SIZE is needed, as in result.bin:4M",
 					    optarg);
+			break;
+		case 'i':
+			o->input = true;
 			break;
 		case 't':
 			if (!parse_seconds(optarg, &o->timeout_ns))
@@ -302,11 +308,14 @@ static int run_guest(struct machine *m, const struct options *o)
 		.device = m->device,
 		.num_devices = m->num_devices,
 		.console_fd = STDOUT_FILENO,
+		.input_fd = o->input ? STDIN_FILENO : -1,
 	};
 	int err = mdl_events_start(&m->events, o->timeout_ns);
 
 	for (uint32_t i = 0; !err && i < m->num_devices; i++)
 		err = mdl_events_add_device(&m->events, mdl_vm_device_fd(m->device[i]));
+	if (!err && o->input)
+		err = mdl_events_add_device(&m->events, STDIN_FILENO);
 	if (!err)
 		err = mdl_vm_sandbox_enter();
 	if (err)

@@ -12,7 +12,7 @@
  *
  * Interrupts: the VMM installs handlers that add 1 to the vector's counter in the interrupt page
  * and end the interrupt. Vectors from MDL_MICRO_VECTOR_FIRST belong to the devices' MSI-X vectors,
- * in order.
+ * in order. The counter behind theirs is not an interrupt's: the VMM itself counts there.
  *
  * Ports (in and out of any width unless said otherwise; other ports up to PORT_LAST read all-ones
  * and ignore writes, the rest fault):
@@ -25,6 +25,8 @@
  *            VMM compares the counter while the CPU is stopped and then halts it, and a halted CPU
  *            wakes for interrupts that came in between, so none is lost.
  *   RANDOM   in, 32 bits: a random number.
+ *   INPUT    out, 32 bits: address of a struct mdl_micro_input: takes what has come for the guest,
+ *            without waiting. The counter MDL_MICRO_INPUT_COUNTER grows when more may be there.
  *   FAULT    used by the VMM's exception handlers.
  */
 #ifndef MDL_VMM_MICRO_ABI_H
@@ -37,6 +39,7 @@
 #define MDL_MICRO_PORT_EXIT    0x508
 #define MDL_MICRO_PORT_WAIT    0x510
 #define MDL_MICRO_PORT_RANDOM  0x518
+#define MDL_MICRO_PORT_INPUT   0x51c
 #define MDL_MICRO_PORT_FAULT   0x520
 
 #define MDL_MICRO_EXIT_MAX 63
@@ -55,6 +58,7 @@
 #define MDL_MICRO_VECTORS      256
 #define MDL_MICRO_VECTOR_FIRST 0x40
 #define MDL_MICRO_VECTOR_LAST  0xef
+#define MDL_MICRO_INPUT_COUNTER 0xf0
 
 #define MDL_MICRO_MAGIC	  0x4d56444d /* "MDVM" */
 #define MDL_MICRO_VERSION 1
@@ -101,8 +105,15 @@ struct mdl_micro_print {
 };
 #define MDL_MICRO_PRINT_MAX 65536
 
+struct mdl_micro_input {
+	uint64_t addr;
+	uint32_t bytes; /* room at addr, at most MDL_MICRO_INPUT_MAX; VMM: bytes stored */
+	uint32_t ended; /* VMM: 1: nothing more will come */
+};
+#define MDL_MICRO_INPUT_MAX 4096
+
 struct mdl_micro_wait {
-	uint32_t vector; /* 0: the sum of all counters */
+	uint32_t vector; /* 0: the sum of all counters, that of input included */
 	uint32_t reserved;
 	uint64_t seen;
 	uint64_t timeout_ns; /* UINT64_MAX: no limit */

@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "vmm/micro_abi.h"
@@ -83,7 +85,7 @@ static uint64_t irq_count(const struct mdl_vm *vm, uint32_t vector)
 
 	if (vector)
 		return vector < MDL_MICRO_VECTORS ? count[vector] : 0;
-	for (uint32_t i = MDL_MICRO_VECTOR_FIRST; i <= MDL_MICRO_VECTOR_LAST; i++)
+	for (uint32_t i = MDL_MICRO_VECTOR_FIRST; i <= MDL_MICRO_INPUT_COUNTER; i++)
 		sum += count[i];
 	return sum;
 }
@@ -122,6 +124,43 @@ static void guest_print(struct mdl_run *r, uint32_t addr)
 		mdl_events_write(r->events, r->console_fd, p, w.bytes);
 }
 
+static bool input_ready(const struct mdl_run *r)
+{
+	struct pollfd p = { .fd = r->input_fd, .events = POLLIN };
+
+	return r->input_fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/* Counts for a guest that waits. Its CPU is stopped here; whether it halts is for the caller. */
+static bool count_input(struct mdl_run *r)
+{
+	volatile uint64_t *count =
+		mdl_vm_ram(r->vm, MDL_MICRO_IRQ_PAGE, MDL_MICRO_VECTORS * sizeof(*count));
+
+	if (!input_ready(r))
+		return false;
+	count[MDL_MICRO_INPUT_COUNTER]++;
+	return true;
+}
+
+static void guest_input(struct mdl_run *r, uint32_t addr)
+{
+	struct mdl_micro_input *at = mdl_vm_ram(r->vm, addr, sizeof(*at)), input;
+	ssize_t n = -1;
+	void *to;
+
+	if (!at)
+		return;
+	memcpy(&input, at, sizeof(input));
+	input.bytes = (uint32_t)mdl_min_u64(input.bytes, MDL_MICRO_INPUT_MAX);
+	to = mdl_vm_ram(r->vm, input.addr, input.bytes);
+	if (to && input.bytes && input_ready(r))
+		n = read(r->input_fd, to, input.bytes);
+	input.bytes = n > 0 ? (uint32_t)n : 0;
+	input.ended = n == 0 || r->input_fd < 0;
+	memcpy(at, &input, sizeof(input));
+}
+
 static bool port_out(struct mdl_run *r, uint16_t port, const uint8_t *data, uint32_t width,
 		     uint32_t count)
 {
@@ -141,6 +180,9 @@ static bool port_out(struct mdl_run *r, uint16_t port, const uint8_t *data, uint
 		return false;
 	case MDL_MICRO_PORT_WAIT:
 		guest_wait(r, value);
+		return true;
+	case MDL_MICRO_PORT_INPUT:
+		guest_input(r, value);
 		return true;
 	case MDL_MICRO_PORT_FAULT:
 		return report_fault(r);
@@ -217,6 +259,8 @@ static bool handle_events(struct mdl_run *r, void (*on_death)(const struct mdl_v
 		for (size_t i = 0; i < r->num_devices; i++)
 			mdl_vm_device_process(r->device[i]);
 		report_deaths(r, on_death);
+		if (count_input(r) && mdl_vm_cpu_halted(r->vm))
+			(void)mdl_vm_cpu_halt(r->vm, false);
 	}
 	/* If an interrupt has ended the wait, the CPU runs already and this is late news. */
 	if ((events & MDL_EVENT_WAIT_OVER) && mdl_vm_cpu_halted(r->vm))
@@ -264,6 +308,7 @@ static bool run_once(struct mdl_run *r, void (*on_death)(const struct mdl_vm_dev
 
 void mdl_run(struct mdl_run *r, void (*on_death)(const struct mdl_vm_device *dev))
 {
+	count_input(r); /* what came before anybody listened */
 	while (run_once(r, on_death))
 		;
 }

@@ -24,6 +24,7 @@ struct mdl_run {
 	struct mdl_vm_device **device;
 	size_t num_devices;
 	int console_fd;
+	int input_fd; /* -1: no input */
 
 	/* Results. */
 	enum mdl_run_end end;

@@ -14,6 +14,9 @@
 
 #define ARGS_MAX 512
 
+_Static_assert(MICRO_INPUT == MDL_MICRO_INPUT_COUNTER &&
+		       MDL_MICRO_INPUT_COUNTER == MDL_MICRO_VECTOR_LAST + 1,
+	       "it ends the row of counters");
 _Static_assert(sizeof(((struct micro_device *)NULL)->bar) ==
 			       sizeof(((struct mdl_micro_device *)NULL)->bar) &&
 		       sizeof(struct micro_device) == sizeof(struct mdl_micro_device) &&
@@ -73,7 +76,7 @@ uint64_t micro_irq_count(uint32_t vector)
 
 	if (vector != MICRO_IRQ_ANY)
 		return vector < MDL_MICRO_VECTORS ? count[vector] : 0;
-	for (uint32_t i = MDL_MICRO_VECTOR_FIRST; i <= MDL_MICRO_VECTOR_LAST; i++)
+	for (uint32_t i = MDL_MICRO_VECTOR_FIRST; i <= MDL_MICRO_INPUT_COUNTER; i++)
 		sum += count[i];
 	return sum;
 }
@@ -135,6 +138,17 @@ uint64_t micro_ram_bytes(void)
 uint32_t micro_random32(void)
 {
 	return micro_in32(MDL_MICRO_PORT_RANDOM);
+}
+
+int micro_input_read(void *data, size_t bytes)
+{
+	volatile struct mdl_micro_input input = {
+		.addr = micro_pa(data),
+		.bytes = bytes < MDL_MICRO_INPUT_MAX ? (uint32_t)bytes : MDL_MICRO_INPUT_MAX,
+	};
+
+	micro_out32(MDL_MICRO_PORT_INPUT, (uint32_t)(uintptr_t)&input);
+	return input.bytes ? (int)input.bytes : input.ended ? -ESHUTDOWN : 0;
 }
 
 void micro_console_write(const void *data, size_t bytes)

@@ -84,6 +84,7 @@ static inline uint64_t micro_pa(const void *p)
 
 /* ---- interrupts ---- */
 #define MICRO_IRQ_ANY 0u /* as vector: the sum of all counters */
+#define MICRO_INPUT   0xf0u /* not an interrupt: counts when input may have come */
 #define MICRO_FOREVER UINT64_MAX
 
 /* How often the CPU vector has fired; read it before looking for what one waits for. */
@@ -118,6 +119,12 @@ int micro_out_commit(size_t bytes);
 uint64_t micro_ram_bytes(void);
 uint32_t micro_random32(void);
 void micro_console_write(const void *data, size_t bytes);
+/*
+ * Takes what has come on medley-vm's standard input (with --input), at most `bytes`: how much, 0 for
+ * nothing now, or -ESHUTDOWN when nothing will come any more. A wait for MICRO_IRQ_ANY ends when
+ * something comes; MICRO_INPUT as vector: for that only.
+ */
+int micro_input_read(void *data, size_t bytes);
 __attribute__((noreturn)) void micro_exit(int status);
 
 #endif
