@@ -36,8 +36,8 @@ int mdl_eventfd_signal(int fd)
 	 * A peer may have passed a blocking eventfd and filled its counter. O_NONBLOCK would not help: the flag belongs to the open
 	 * file, so the peer can take it away. Nor is there a write that does not wait: eventfds know RWF_NOWAIT for reads only.
 	 */
-	if (poll(&p, 1, 0) == 0)
-		return -EAGAIN;
+	if (poll(&p, 1, 0) >= 0 && !(p.revents & (POLLOUT | POLLNVAL)))
+		return -EAGAIN;	/* full; POLLERR when the kernel itself has counted up to the very end */
 	return write(fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
 }
 

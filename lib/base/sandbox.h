@@ -39,7 +39,8 @@ struct mdl_spawn {
 /*
  * Starts a process. Standard input and output are /dev/null, standard error is inherited, every other descriptor is closed. The
  * uid does not change here: the process needs its rights to build its root and drops them itself (mdl_sandbox_drop). Returns
- * when the new program runs: a missing executable is an error here. The caller owns *ret_pidfd and reaps *ret_pid.
+ * when the new program runs: a missing executable is an error here. Until then the child has the caller's scheduling priority, since
+ * the caller waits for it; then a normal one, if the caller's was above that. The caller owns *ret_pidfd and reaps *ret_pid.
  * -EPERM: the kernel or a container forbids the namespaces.
  */
 int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pidfd);
@@ -53,6 +54,7 @@ struct mdl_sandbox_cond {	/* (argument & mask) == value; mask 0: no condition */
 struct mdl_sandbox_rule {	/* a system call that is allowed; a second rule for the same call is an alternative */
 	int nr;			/* SYS_*, or negative: not on this machine, skipped */
 	struct mdl_sandbox_cond cond[2];
+	int error;		/* not 0: not allowed, fails with this errno. ENOSYS makes the C library fall back to an older call */
 };
 
 struct mdl_sandbox_limits {	/* 0: leave as it is */

@@ -44,7 +44,8 @@ static int add_rules(scmp_filter_ctx ctx, const struct mdl_sandbox_rule *rules, 
 			if (cond->mask)
 				cmp[n++] = SCMP_CMP(cond->arg, SCMP_CMP_MASKED_EQ, cond->mask, cond->value);
 		}
-		err = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rules[i].nr, n, cmp);
+		err = seccomp_rule_add_array(ctx, rules[i].error ? SCMP_ACT_ERRNO((uint16_t)rules[i].error) : SCMP_ACT_ALLOW,
+					     rules[i].nr, n, cmp);
 		/* EEXIST: allowed already, and at least as widely. */
 		if (err && err != -EEXIST)
 			return err;

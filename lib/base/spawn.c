@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -86,10 +87,11 @@ static int child_setup(const struct mdl_spawn *spawn, bool new_user, const char 
 		return -errno;
 	/* When memory runs out, these go before their parent and before VMs. */
 	write_file("/proc/self/oom_score_adj", "500");
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Handlers first: they are the parent's, and none of its may run here. */
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	return place_fds(spawn, report);
 }
 
@@ -106,6 +108,29 @@ static __attribute__((noreturn)) void child_main(const struct mdl_spawn *spawn, 
 	if (write(report, &err, sizeof(err)) < 0)
 		_exit(126);
 	_exit(127);
+}
+
+/*
+ * The parent waits until the child has executed its program. If the child did not have the parent's priority meanwhile, a real-time
+ * parent would wait for everybody else's time slices on a busy machine (measured: 5 to 50 ms instead of 1.5 ms). So the child
+ * inherits it, and loses it here, when it is in the first instructions of the new program.
+ */
+static int calm_down(pid_t pid)
+{
+	const struct sched_param normal = { 0 };
+	int policy = sched_getscheduler(0);
+
+	if ((policy == SCHED_RR || policy == SCHED_FIFO) && sched_setscheduler(pid, SCHED_OTHER, &normal) < 0)
+		return -errno;
+	if (getpriority(PRIO_PROCESS, 0) < 0 && setpriority(PRIO_PROCESS, (id_t)pid, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+static void reap(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pidfd)
@@ -142,7 +167,13 @@ int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pi
 		n = read(report_r, &err, sizeof(err));
 	} while (n < 0 && errno == EINTR);
 	if (n == sizeof(err)) {
-		waitpid((pid_t)pid, NULL, 0);
+		reap((pid_t)pid);
+		return err;
+	}
+	err = calm_down((pid_t)pid);
+	if (err) {
+		kill((pid_t)pid, SIGKILL);
+		reap((pid_t)pid);
 		return err;
 	}
 	*ret_pid = (pid_t)pid;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Range helpers against a naive model and at the edges, descriptors, cleanup, log lines. */
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 
 #include "base/cleanup.h"
@@ -102,6 +104,34 @@ static void eventfds(void)
 	CHECK_EQ(mdl_eventfd_take(timer), 1);
 	CHECK_EQ(mdl_eventfd_take(-1), 0);
 	CHECK(mdl_eventfd_signal(-1) < 0);
+}
+
+/*
+ * A count that only the kernel can bring to the very end: then the descriptor is not writable and not quite full either, but in error. A
+ * VMM can do that to an interrupt's eventfd, by an ioeventfd of KVM on the same one.
+ */
+static void eventfd_overflow(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC), file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	uint64_t most = UINT64_MAX - 1;
+	char byte;
+	struct iocb cb = {
+		.aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = (uint32_t)file, .aio_buf = (uintptr_t)&byte, .aio_nbytes = 1,
+		.aio_flags = IOCB_FLAG_RESFD, .aio_resfd = (uint32_t)fd,
+	}, *list = &cb;
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	aio_context_t ctx = 0;
+
+	if (syscall(SYS_io_setup, 1, &ctx) < 0)
+		check_skip("no asynchronous I/O here");
+	CHECK_EQ(write(fd, &most, 8), 8);
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, &list), 1);
+	CHECK_EQ(poll(&p, 1, 5000), 1);
+	CHECK_EQ(p.revents, POLLERR);
+	CHECK_EQ(mdl_eventfd_signal(fd), -EAGAIN);
+	CHECK_EQ(mdl_eventfd_take(fd), UINT64_MAX);
+	CHECK_EQ(mdl_eventfd_signal(fd), 0);
+	syscall(SYS_io_destroy, ctx);
 }
 
 static void ignore(int sig)
@@ -230,6 +260,7 @@ static const struct check_case cases[] = {
 	{ "ranges, at the edges", ranges_edge },
 	{ "memfd", memfd },
 	{ "eventfd", eventfds },
+	{ "eventfd, counted up to the end by the kernel", eventfd_overflow },
 	{ "an interrupted wait", wait_interrupted },
 	{ "cleanup", cleanup },
 	{ "log lines", log_lines },
