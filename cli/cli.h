@@ -5,6 +5,8 @@
  *   client.c   connection, request, reply
  *   print.c    tables and details for people
  *   top.c      the live view
+ *   trace.c    recorded turns, out in one of several formats
+ *   perfetto.c one of them: Chrome's
  * One thread. An error is one line on standard error and exit status 1.
  */
 #ifndef MDL_CLI_CLI_H
@@ -13,6 +15,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 void fail(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 /* Called by fail() before it prints; NULL: nothing. */
@@ -50,5 +53,29 @@ const char *time_text(uint64_t ns, char *buf, size_t n);
 /* ---- top.c ---- */
 /* Once a second until q, Ctrl-C, or the output goes away; once: a single time. */
 void top_run(struct client *c, bool once, bool json, double interval);
+
+/* ---- trace.c, perfetto.c ---- */
+struct trace_options {
+	bool json, perfetto, follow;
+	double seconds; /* 0: what is recorded already, or with follow all that comes */
+	const char *output; /* NULL: standard output */
+};
+struct trace_format;
+struct trace_writer {
+	const struct trace_format *format;
+	FILE *out;
+	bool lines; /* JSON: an object a line */
+	uint64_t base_ns; /* times are shown from here */
+	uint64_t entries, events; /* written so far */
+	json_t *tracks; /* perfetto.c */
+};
+struct trace_format {
+	void (*begin)(struct trace_writer *w);
+	void (*entry)(struct trace_writer *w, const json_t *e);
+	/* about: start_ns, end_ns, dropped, before, ... */
+	void (*end)(struct trace_writer *w, const json_t *about);
+};
+extern const struct trace_format perfetto_format;
+void trace_run(struct client *c, const struct trace_options *opt);
 
 #endif

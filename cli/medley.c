@@ -19,6 +19,7 @@ struct args {
 	bool json, once;
 	const char *type, *name, *uuid, *pgpu;
 	double interval;
+	struct trace_options trace;
 	const char *vgpu; /* the command's own argument */
 };
 
@@ -59,7 +60,9 @@ static const char usage[] =
 	"  show VGPU               everything about one, by name or UUID\n"
 	"  remove VGPU             end and remove it\n"
 	"  top [--once] [--interval S]  who uses the GPU, live; q ends it\n"
-	"  trace                   who ran when: the recent intervals\n"
+	"  trace [--perfetto] [--seconds S] [--follow] [--output FILE]\n"
+	"                          who ran when, lately or for the next S seconds; as lines, JSON,\n"
+	"                          or a file for ui.perfetto.dev\n"
 	"  events                  what happens, as it happens, until Ctrl-C\n"
 	"\n"
 	"  --json                  print JSON\n"
@@ -140,49 +143,12 @@ static void run_top(struct client *c, const struct args *a)
 	top_run(c, a->once, a->json, a->interval);
 }
 
-/* Page by page: medleyd has a scheduler to run beside answering us. */
-static json_t *read_trace(struct client *c)
-{
-	json_t *all = json_array();
-	json_int_t next = 0, dropped = 0;
-
-	for (;;) {
-		json_t *page = client_call(c, "trace", json_pack("{s:I}", "since", next));
-		json_t *list = json_object_get(page, "intervals");
-		size_t got = json_array_size(list);
-
-		dropped += (json_int_t)int_of(page, "dropped");
-		next = (json_int_t)int_of(page, "next");
-		json_array_extend(all, list);
-		json_decref(page);
-		if (got < 1024)
-			return json_pack("{s:o, s:I}", "intervals", all, "dropped", dropped);
-	}
-}
-
-static void print_trace(const json_t *trace)
-{
-	const json_t *i;
-	uint64_t first = 0;
-	size_t k;
-
-	printf("%14s %12s  %-9s %s\n", "START MS", "MS", "KIND", "VGPU");
-	json_array_foreach(json_object_get(trace, "intervals"), k, i) {
-		uint64_t start = int_of(i, "start_ns");
-
-		first = first ? first : start;
-		printf("%14.3f %12.3f  %-9s %s\n", ((double)start - (double)first) / 1e6,
-		       (double)(int_of(i, "end_ns") - start) / 1e6, text_of(i, "kind"),
-		       text_of(i, "name"));
-	}
-	if (int_of(trace, "dropped"))
-		printf("%llu older intervals were dropped\n",
-		       (unsigned long long)int_of(trace, "dropped"));
-}
-
 static void run_trace(struct client *c, const struct args *a)
 {
-	finish(read_trace(c), a, print_trace);
+	struct trace_options o = a->trace;
+
+	o.json = a->json;
+	trace_run(c, &o);
 }
 
 static void run_events(struct client *c, const struct args *a)
@@ -216,7 +182,7 @@ static const struct command {
 	{ "show", true, "", run_show },
 	{ "remove", true, "", run_remove },
 	{ "top", false, "once interval", run_top },
-	{ "trace", false, "", run_trace },
+	{ "trace", false, "perfetto seconds follow output", run_trace },
 	{ "events", false, "", run_events },
 };
 
@@ -263,6 +229,10 @@ int main(int argc, char **argv)
 		PGPU,
 		ONCE,
 		INTERVAL,
+		PERFETTO,
+		SECONDS,
+		FOLLOW,
+		OUTPUT,
 		JSON,
 		RUNTIME_DIR,
 		HELP,
@@ -275,6 +245,10 @@ int main(int argc, char **argv)
 		{ "pgpu", required_argument, NULL, PGPU },
 		{ "once", no_argument, NULL, ONCE },
 		{ "interval", required_argument, NULL, INTERVAL },
+		{ "perfetto", no_argument, NULL, PERFETTO },
+		{ "seconds", required_argument, NULL, SECONDS },
+		{ "follow", no_argument, NULL, FOLLOW },
+		{ "output", required_argument, NULL, OUTPUT },
 		{ "json", no_argument, NULL, JSON },
 		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
 		{ "help", no_argument, NULL, HELP },
@@ -312,6 +286,21 @@ int main(int argc, char **argv)
 			if (end == optarg || *end || !(a.interval >= 0.1 && a.interval <= 3600))
 				fail("--interval: '%s' is not a number of seconds from 0.1 to 3600",
 				     optarg);
+			break;
+		case PERFETTO:
+			a.trace.perfetto = true;
+			break;
+		case SECONDS:
+			a.trace.seconds = strtod(optarg, &end);
+			if (end == optarg || *end ||
+			    !(a.trace.seconds >= 0.1 && a.trace.seconds <= 86400))
+				fail("--seconds: '%s' is not a number from 0.1 to 86400", optarg);
+			break;
+		case FOLLOW:
+			a.trace.follow = true;
+			break;
+		case OUTPUT:
+			a.trace.output = optarg;
 			break;
 		case JSON:
 			a.json = true;
