@@ -24,6 +24,8 @@ bool mdl_exec_lease_take(struct mdl_exec_lease *l)
 
 void mdl_exec_lease_give(struct mdl_exec_lease *l, bool more)
 {
+	uint32_t state;
+
 	if (!l->held)
 		return;
 	l->held = false;
@@ -31,14 +33,21 @@ void mdl_exec_lease_give(struct mdl_exec_lease *l, bool more)
 	atomic_store_explicit(&l->page->busy_since_ns, 0, memory_order_relaxed);
 	if (more)
 		atomic_store(&l->page->want, 1);
-	if (move(l->page, MDL_LEASE_BUSY, MDL_LEASE_IDLE)) {
-		/* Sequentially consistent with the manager's store of contended and its look at the word: one sees the other. */
-		if (!more && atomic_load(&l->page->contended))
-			mdl_eventfd_signal(l->want_fd);
-		return;
-	}
-	/* Asked for: YIELD. (NONE: taken meanwhile, nothing to give.) */
-	move(l->page, MDL_LEASE_YIELD, MDL_LEASE_NONE);
+	/*
+	 * The manager may ask between the two moves; and if we are stopped between them, our next turn has begun when we go on: the word
+	 * is BUSY once more, and would be for ever if we left it so. NONE or IDLE: taken meanwhile, nothing to give.
+	 */
+	do {
+		if (move(l->page, MDL_LEASE_BUSY, MDL_LEASE_IDLE)) {
+			/* Sequentially consistent with the manager's store of contended and its look at the word: one sees the other. */
+			if (!more && atomic_load(&l->page->contended))
+				mdl_eventfd_signal(l->want_fd);
+			return;
+		}
+		if (move(l->page, MDL_LEASE_YIELD, MDL_LEASE_NONE))
+			break;
+		state = atomic_load(&l->page->state);
+	} while (state == MDL_LEASE_BUSY || state == MDL_LEASE_YIELD);
 	mdl_eventfd_signal(l->want_fd);
 }
 
