@@ -203,8 +203,12 @@ static void run_line(struct api_client *c, const char *line, size_t bytes)
 		return;
 	request = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, &error);
 	if (!json_is_object(request)) {
-		snprintf(message, sizeof(message), "not a JSON object: %s",
-			 request ? "something else" : error.text);
+		if (request)
+			snprintf(message, sizeof(message), "a request is a JSON object");
+		else
+			snprintf(message, sizeof(message),
+				 "not JSON: wrong, incomplete or repeated at byte %d",
+				 error.position);
 		send_error(c, NULL, "bad-json", message);
 	} else {
 		run_request(c, request);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the API can do, as a table: name, function. Parameters are checked strictly: an unknown or
- * mistyped one is an error, so that a typing mistake does not silently do something else. Part of
- * medleyd's one thread.
+ * What the API can do, as a table: name, function. Parameters are checked strictly (medleyd-params.c):
+ * an unknown or mistyped one is an error, so that a typing mistake does not silently do something
+ * else. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -23,26 +23,6 @@ refuse(struct method_call *c, const char *code, const char *fmt, ...)
 	va_end(ap);
 	c->code = code;
 	return NULL;
-}
-
-/*
- * Unpacks all of params by a json_unpack format that ends in "!"; a reason in call->message if it
- * does not fit.
- */
-static bool unpack(struct method_call *c, const char *fmt, ...)
-{
-	json_t *empty = json_object();
-	json_error_t error;
-	va_list ap;
-	int ret;
-
-	va_start(ap, fmt);
-	ret = json_vunpack_ex(c->params ? c->params : empty, &error, 0, fmt, ap);
-	va_end(ap);
-	json_decref(empty);
-	if (ret)
-		refuse(c, "bad-params", "bad parameters: %s", error.text);
-	return !ret;
 }
 
 static const char *code_of(int err)
@@ -67,87 +47,14 @@ static const char *code_of(int err)
 	}
 }
 
-/* ---- descriptions ---- */
-
-static json_t *describe_type(const struct mdl_pgpu *p, const struct mdl_vgpu_type *t)
-{
-	return json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:i}", "name", t->name, "class",
-			 t->class == MDL_VGPU_PASS ? "pass" : "share", "pgpu", p->name,
-			 "vram_bytes", (json_int_t)t->vram_bytes, "channels", t->channels,
-			 "contexts", t->contexts, "available", mdl_pgpu_available(p, t));
-}
-
-static json_t *describe_vgpu(struct vgpu *v, uint64_t now)
-{
-	const struct mdl_instance *i = v->inst;
-	double share = account_share(v, now);
-	uint32_t contexts = 0;
-	json_t *j;
-
-	for (struct executor *x = v->executors; x; x = x->vgpu_next)
-		contexts += !x->killed;
-	j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i, s:i}", "uuid", i->uuid, "name",
-		      i->name, "type", i->type.name, "pgpu", i->pgpu->name, "state",
-		      v->removing ? "removing" : mdl_instance_state_name(i->state), "socket",
-		      v->socket_path, "vram_bytes", (json_int_t)i->type.vram_bytes, "channels",
-		      i->type.channels, "contexts_max", i->type.contexts);
-	if (j)
-		json_object_update_new(
-			j, json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I}", "share",
-				     share, "gpu_time_ns", (json_int_t)v->gpu_time_ns, "commands",
-				     (json_int_t)v->commands, "kernels", (json_int_t)v->kernels,
-				     "compile_ns", (json_int_t)v->compile_ns, "preemptions",
-				     (json_int_t)v->preemptions, "faults", (json_int_t)v->faults,
-				     "contexts", contexts, "contexts_opened",
-				     (json_int_t)v->contexts_opened, "executors_lost",
-				     (json_int_t)v->executors_lost));
-	return j;
-}
-
-/* What only `show` tells, beside the rest. */
-static json_t *describe_more(struct vgpu *v)
-{
-	const struct mdl_sched_entity *e = &v->entity;
-
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:I}", "lease",
-			 mdl_sched_state_name(e->state), "grants", (json_int_t)e->grants, "asked",
-			 (json_int_t)e->asks, "held_ns", (json_int_t)e->held_ns, "waited_ns",
-			 (json_int_t)e->waited_ns, "waited_max_ns", (json_int_t)e->waited_max_ns,
-			 "age_ns", (json_int_t)(mdl_now_ns() - v->created_ns), "device_pid",
-			 (int)v->device.pid, "vmm_pid", (int)v->vmm_pid, "device_restarts",
-			 (json_int_t)v->device_restarts, "confinements",
-			 (json_int_t)v->confinements, "unclaimed_ns", (json_int_t)v->unclaimed_ns);
-}
-
-static json_t *describe_pgpu(struct manager *m, const struct mdl_pgpu *p)
-{
-	const struct gpu *g = p->owner;
-	const struct mdl_sched_params *s = mdl_sched_params_of(g->sched);
-	struct mdl_sched_entity *holder = mdl_sched_holder(g->sched);
-	json_t *j;
-
-	j = json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:b}", "name", p->name, "backend",
-		      p->backend, "vram_bytes", (json_int_t)p->vram_bytes, "vram_used",
-		      (json_int_t)p->vram_used, "channels", p->channels, "channels_used",
-		      p->channels_used, "compute_units", p->compute_units, "vgpus", p->instances,
-		      "exclusive", p->exclusive);
-	if (j)
-		json_object_update_new(
-			j, json_pack("{s:s, s:I, s:I, s:s?, s:i, s:I}", "policy",
-				     mdl_sched_policy_of(g->sched)->name, "quantum_ns",
-				     (json_int_t)s->quantum_ns, "grace_ns", (json_int_t)s->grace_ns,
-				     "holder",
-				     holder ? ((struct vgpu *)holder->owner)->inst->uuid : NULL,
-				     "waiting", mdl_sched_waiting(g->sched), "switches",
-				     (json_int_t)g->switches));
-	return j;
-}
-
 /* ---- methods ---- */
+
+static const struct arg none[] = { { NULL } };
+static const struct arg which_vgpu[] = { { "vgpu", ARG_TEXT, .required = true }, { NULL } };
 
 static json_t *m_version(struct method_call *c)
 {
-	if (!unpack(c, "{!}"))
+	if (!args_check(c, none, false))
 		return NULL;
 	return json_pack("{s:s, s:s, s:i, s:i}", "name", "medleyd", "version", MDL_VERSION, "api",
 			 1, "pid", (int)getpid());
@@ -159,7 +66,7 @@ static json_t *m_types(struct method_call *c)
 	struct mdl_vgpu_type t;
 	struct mdl_pgpu *p;
 
-	if (!unpack(c, "{!}"))
+	if (!args_check(c, none, false))
 		return NULL;
 	list = json_array();
 	for (size_t i = 0; (p = mdl_mdev_pgpu(c->m->mdev, i)); i++)
@@ -173,28 +80,40 @@ static json_t *m_pgpus(struct method_call *c)
 	json_t *list;
 	struct mdl_pgpu *p;
 
-	if (!unpack(c, "{!}"))
+	if (!args_check(c, none, false))
 		return NULL;
 	list = json_array();
 	for (size_t i = 0; (p = mdl_mdev_pgpu(c->m->mdev, i)); i++)
-		json_array_append_new(list, describe_pgpu(c->m, p));
+		json_array_append_new(list, describe_pgpu(p));
 	return list;
 }
 
 static json_t *m_create(struct method_call *c)
 {
-	struct mdl_instance_request req = { 0 };
+	static const struct arg args[] = { { "type", ARG_TEXT, .required = true },
+					   { "name", ARG_TEXT },
+					   { "uuid", ARG_TEXT },
+					   { "pgpu", ARG_TEXT },
+					   { NULL } };
+	struct mdl_instance_request req;
+	struct vgpu_params params = { MDL_SCHED_ENTITY_PARAMS_DEFAULT,
+				      c->m->opt.kernel_limit_ns };
 	struct vgpu *v;
 	int err;
 
-	if (!unpack(c, "{s:s, s?s, s?s, s?s !}", "type", &req.type, "name", &req.name, "uuid",
-		    &req.uuid, "pgpu", &req.pgpu))
+	if (!args_check(c, args, true))
 		return NULL;
-	err = vgpu_create(c->m, &req, c->message, sizeof(c->message), &v);
+	req = (struct mdl_instance_request) { .type = arg_text(c, "type"),
+					      .name = arg_text(c, "name"),
+					      .uuid = arg_text(c, "uuid"),
+					      .pgpu = arg_text(c, "pgpu") };
+	params_read(c, &params);
+	err = vgpu_create(c->m, &req, &params, c->message, sizeof(c->message), &v);
 	if (err) {
 		c->code = code_of(err);
 		return NULL;
 	}
+	describe_look(c->m);
 	return describe_vgpu(v, mdl_now_ns());
 }
 
@@ -203,8 +122,9 @@ static json_t *m_list(struct method_call *c)
 	uint64_t now = mdl_now_ns();
 	json_t *list;
 
-	if (!unpack(c, "{!}"))
+	if (!args_check(c, none, false))
 		return NULL;
+	describe_look(c->m);
 	list = json_array();
 	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL); i;
 	     i = mdl_instance_next(c->m->mdev, i))
@@ -212,37 +132,138 @@ static json_t *m_list(struct method_call *c)
 	return list;
 }
 
-static struct vgpu *find_vgpu(struct method_call *c)
+static struct vgpu *find_vgpu(struct method_call *c, bool with_params)
 {
 	struct mdl_instance *i;
-	const char *which;
 
-	if (!unpack(c, "{s:s !}", "vgpu", &which))
+	if (!args_check(c, which_vgpu, with_params))
 		return NULL;
-	i = mdl_instance_find(c->m->mdev, which);
+	i = mdl_instance_find(c->m->mdev, arg_text(c, "vgpu"));
 	if (!i) {
-		refuse(c, "not-found", "no vGPU '%.64s'", which);
+		refuse(c, "not-found", "no vGPU '%.64s'", arg_text(c, "vgpu"));
 		return NULL;
 	}
 	return i->owner;
 }
 
-static json_t *m_show(struct method_call *c)
+static json_t *show(struct vgpu *v)
 {
-	struct vgpu *v = find_vgpu(c);
 	json_t *j;
 
-	if (!v)
-		return NULL;
+	describe_look(v->m);
 	j = describe_vgpu(v, mdl_now_ns());
 	if (j)
 		json_object_update_new(j, describe_more(v));
 	return j;
 }
 
+static json_t *m_show(struct method_call *c)
+{
+	struct vgpu *v = find_vgpu(c, false);
+
+	return v ? show(v) : NULL;
+}
+
+static json_t *m_set(struct method_call *c)
+{
+	struct vgpu *v = find_vgpu(c, true);
+	struct vgpu_params params;
+	int err;
+
+	if (!v)
+		return NULL;
+	if (v->removing)
+		return refuse(c, "busy", "%s is being removed", v->inst->name);
+	params = params_of(v);
+	params_read(c, &params);
+	err = params_apply(v, &params, c->message, sizeof(c->message));
+	if (err) {
+		c->code = code_of(err);
+		return NULL;
+	}
+	return show(v);
+}
+
+/* The one that is named, or the only one. */
+static struct mdl_pgpu *find_pgpu(struct method_call *c)
+{
+	const char *name = arg_text(c, "pgpu");
+	struct mdl_pgpu *p = name ? mdl_mdev_find_pgpu(c->m->mdev, name) :
+				    mdl_mdev_pgpu(c->m->mdev, 0);
+
+	if (!name && mdl_mdev_pgpu(c->m->mdev, 1)) {
+		refuse(c, "bad-params", "parameter \"pgpu\" is missing: there are several");
+		return NULL;
+	}
+	if (!p)
+		refuse(c, "not-found", "no pGPU '%.64s'", name ? name : "");
+	return p;
+}
+
+static const struct mdl_sched_policy *find_policy(struct method_call *c, const char *name)
+{
+	const struct mdl_sched_policy *p = mdl_sched_policy_find(name);
+	char known[256] = "";
+
+	if (p)
+		return p;
+	for (size_t i = 0; (p = mdl_sched_policy_at(i)); i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", p->name);
+	refuse(c, "bad-params", "unknown policy '%.64s'; known:%s", name, known);
+	return NULL;
+}
+
+static json_t *m_set_pgpu(struct method_call *c)
+{
+	static const struct arg args[] = {
+		{ "pgpu", ARG_TEXT },
+		{ "policy", ARG_TEXT },
+		{ "quantum_ns", ARG_NUMBER, .least = QUANTUM_MIN_NS, .max = MDL_SCHED_QUANTUM_MAX_NS },
+		{ "grace_ns", ARG_NUMBER, .max = GRACE_MAX_NS },
+		{ "nonpreemptive", ARG_FLAG },
+		{ NULL }
+	};
+	const struct mdl_sched_policy *policy;
+	struct mdl_sched_params s;
+	struct mdl_pgpu *p;
+	struct gpu *g;
+	int err = 0;
+
+	if (!args_check(c, args, false))
+		return NULL;
+	p = find_pgpu(c);
+	if (!p)
+		return NULL;
+	g = p->owner;
+	policy = mdl_sched_policy_of(g->sched);
+	if (arg_text(c, "policy"))
+		policy = find_policy(c, arg_text(c, "policy"));
+	if (!policy)
+		return NULL;
+	s = *mdl_sched_params_of(g->sched);
+	s.quantum_ns = arg_number(c, "quantum_ns", s.quantum_ns);
+	s.grace_ns = arg_number(c, "grace_ns", s.grace_ns);
+	if (!s.quantum_ns)
+		return refuse(c, "bad-params", "a pGPU's \"quantum_ns\" must not be 0");
+	if (json_object_get(c->params, "nonpreemptive"))
+		s.nonpreemptive = json_is_true(json_object_get(c->params, "nonpreemptive"));
+	/* Only the first can fail, for want of memory. */
+	if (policy != mdl_sched_policy_of(g->sched))
+		err = mdl_sched_set_policy(g->sched, policy, mdl_now_ns());
+	if (!err)
+		err = mdl_sched_set_params(g->sched, &s, mdl_now_ns());
+	lease_rearm(g);
+	if (err)
+		return refuse(c, code_of(err), "cannot set this: %s", strerror(-err));
+	mdl_log(MDL_LOG_INFO, "%s: %s, quantum %llu us, grace %llu us%s", p->name, policy->name,
+		(unsigned long long)(s.quantum_ns / 1000), (unsigned long long)(s.grace_ns / 1000),
+		s.nonpreemptive ? ", not preemptive" : "");
+	return describe_pgpu(p);
+}
+
 static json_t *m_remove(struct method_call *c)
 {
-	struct vgpu *v = find_vgpu(c);
+	struct vgpu *v = find_vgpu(c, false);
 
 	if (!v)
 		return NULL;
@@ -295,22 +316,25 @@ static json_t *trace_pgpus(struct method_call *c)
 
 static json_t *m_trace(struct method_call *c)
 {
-	json_int_t since = 0, max = TRACE_PAGE_MAX;
-	uint64_t next, dropped, thinned;
+	static const struct arg args[] = { { "since", ARG_NUMBER, .max = INT64_MAX },
+					   { "max", ARG_NUMBER, .max = INT64_MAX },
+					   { NULL } };
+	uint64_t since, max, next, dropped, thinned;
 	json_t *list, *before;
 
-	if (!unpack(c, "{s?I, s?I !}", "since", &since, "max", &max))
+	if (!args_check(c, args, false))
 		return NULL;
-	if (since < 0 || max < 1)
-		return refuse(c, "bad-params",
-			      "\"since\" must not be negative, \"max\" at least 1");
+	since = arg_number(c, "since", 0);
+	max = arg_number(c, "max", TRACE_PAGE_MAX);
+	if (!max)
+		return refuse(c, "bad-params", "\"max\" must be at least 1");
 	max = max < TRACE_PAGE_MAX ? max : TRACE_PAGE_MAX;
 	/* Intervals that are still open belong to the picture up to now. */
 	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL);
-	     i && trace_reaches_end(c->m->trace, (uint64_t)since, (uint32_t)max);
+	     i && trace_reaches_end(c->m->trace, since, (uint32_t)max);
 	     i = mdl_instance_next(c->m->mdev, i))
 		account_flush(i->owner, mdl_now_ns());
-	list = trace_read(c->m->trace, (uint64_t)since, (uint32_t)max, &before, &next, &dropped,
+	list = trace_read(c->m->trace, since, (uint32_t)max, &before, &next, &dropped,
 			  &thinned);
 	return json_pack("{s:o, s:o*, s:I, s:I, s:I, s:I, s:o}", "intervals", list, "before",
 			 before, "next", (json_int_t)next, "dropped", (json_int_t)dropped,
@@ -320,7 +344,7 @@ static json_t *m_trace(struct method_call *c)
 
 static json_t *m_subscribe(struct method_call *c)
 {
-	if (!unpack(c, "{!}"))
+	if (!args_check(c, none, false))
 		return NULL;
 	api_subscribe(c->client);
 	return json_object();
@@ -331,15 +355,33 @@ static const struct {
 	json_t *(*run)(struct method_call *c);
 } methods[] = {
 	{ "version", m_version },     { "types", m_types }, { "pgpus", m_pgpus },
-	{ "create", m_create },	      { "list", m_list },   { "show", m_show },
-	{ "remove", m_remove },	      { "stats", m_stats }, { "trace", m_trace },
-	{ "subscribe", m_subscribe },
+	{ "create", m_create },	      { "set", m_set },	    { "set-pgpu", m_set_pgpu },
+	{ "list", m_list },	      { "show", m_show },   { "remove", m_remove },
+	{ "stats", m_stats },	      { "trace", m_trace }, { "subscribe", m_subscribe },
 };
+
+/* One line of printable text, whatever the client has put into it. */
+static void clean(char *text)
+{
+	json_t *j = json_string(text);
+
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f || (!j && (unsigned char)*p > 0x7f))
+			*p = '?';
+	json_decref(j);
+}
 
 json_t *method_run(struct method_call *call, const char *method)
 {
-	for (size_t i = 0; i < MDL_ARRAY_SIZE(methods); i++)
-		if (!strcmp(methods[i].name, method))
-			return methods[i].run(call);
-	return refuse(call, "unknown-method", "unknown method '%.64s'", method);
+	json_t *result = NULL;
+	size_t i;
+
+	for (i = 0; i < MDL_ARRAY_SIZE(methods) && strcmp(methods[i].name, method); i++)
+		;
+	if (i < MDL_ARRAY_SIZE(methods))
+		result = methods[i].run(call);
+	else
+		refuse(call, "unknown-method", "unknown method '%.64s'", method);
+	clean(call->message);
+	return result;
 }

@@ -320,8 +320,8 @@ static void free_vgpu(struct vgpu *v)
 	free(v);
 }
 
-int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why,
-		size_t why_bytes, struct vgpu **ret_v)
+int vgpu_create(struct manager *m, const struct mdl_instance_request *req,
+		const struct vgpu_params *params, char *why, size_t why_bytes, struct vgpu **ret_v)
 {
 	static const struct mdl_log_limit limit = MDL_LOG_LIMIT_INIT;
 	struct mdl_instance *inst;
@@ -341,7 +341,6 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char 
 	v->gpu = inst->pgpu->owner;
 	v->link = v->listen_fd = v->device.pidfd = -1;
 	v->created_ns = mdl_now_ns();
-	v->kernel_limit_ns = KERNEL_LIMIT_NS;
 	v->fault_log = v->lost_log = v->protocol_log = limit;
 	snprintf(v->socket_path, sizeof(v->socket_path), "%s/vgpu/%s.sock", m->rundir.path,
 		 inst->uuid);
@@ -357,6 +356,8 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char 
 		err = lease_attach(v);
 		if (err)
 			describe_failure(err, "schedule the vGPU", why, why_bytes);
+		else
+			err = params_apply(v, params, why, why_bytes);
 	}
 	if (!err) {
 		err = start_device(v);
@@ -367,7 +368,6 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char 
 		free_vgpu(v);
 		return err;
 	}
-	trace_params(v, mdl_now_ns());
 	mdl_log(MDL_LOG_INFO, "%s: created, %s, %s", inst->name, inst->type.name, inst->uuid);
 	api_event(m, "created", v, NULL);
 	*ret_v = v;

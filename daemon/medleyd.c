@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/duration.h"
 
 #define UID_BASE_DEFAULT 0x60000000u
 #define CHANNELS_DEFAULT 4096
@@ -51,9 +52,11 @@ static const char usage[] =
 	"  --channels N           channels of the pGPU (4096)\n"
 	"  --compute-units N      host threads that are the pGPU's compute units (all CPUs)\n"
 	"  --pool N               executors kept ready (2)\n"
-	"  --policy NAME          scheduling policy (round-robin)\n"
+	"  --policy NAME          scheduling policy (fair)\n"
 	"  --quantum-us N         a vGPU's turn while others wait (2000)\n"
-	"  --grace-us N           between asking for the GPU and taking it (200)\n"
+	"  --grace-us N           between asking for the GPU and taking it (50)\n"
+	"  --nonpreemptive        never take it from a kernel that runs\n"
+	"  --kernel-limit TIME    GPU time that one kernel may use, as 500ms; 0: any (60s)\n"
 	"  --socket-mode MODE     mode of vGPU sockets, octal (0600)\n"
 	"  --socket-owner U[:G]   owner of vGPU sockets, so that U may run VMs; names or numbers\n"
 	"  --uid-base N           first of 65536 user ids that processes run as, when started as root\n"
@@ -95,6 +98,17 @@ static uint64_t size(const char *option, const char *text)
 	if (v < 256ull << 20 || v > 1ull << 44)
 		die("--%s: '%s' is not between 256M and 16T", option, text);
 	return v;
+}
+
+static uint64_t duration(const char *option, const char *text, uint64_t min, uint64_t max)
+{
+	uint64_t ns;
+
+	if (!mdl_duration_parse(text, &ns) || (ns && ns < min) || ns > max)
+		die("--%s: '%s' is not 0, nor a time from %llu us to %llu s, as 500us, 2ms or 1.5s",
+		    option, text, (unsigned long long)(min / MDL_NS_PER_US),
+		    (unsigned long long)(max / MDL_NS_PER_S));
+	return ns;
 }
 
 static void owner(struct options *o, const char *text)
@@ -189,6 +203,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		POLICY,
 		QUANTUM,
 		GRACE,
+		NONPREEMPTIVE,
+		KERNEL_LIMIT,
 		MODE,
 		OWNER,
 		UID_BASE,
@@ -206,6 +222,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		{ "policy", required_argument, NULL, POLICY },
 		{ "quantum-us", required_argument, NULL, QUANTUM },
 		{ "grace-us", required_argument, NULL, GRACE },
+		{ "nonpreemptive", no_argument, NULL, NONPREEMPTIVE },
+		{ "kernel-limit", required_argument, NULL, KERNEL_LIMIT },
 		{ "socket-mode", required_argument, NULL, MODE },
 		{ "socket-owner", required_argument, NULL, OWNER },
 		{ "uid-base", required_argument, NULL, UID_BASE },
@@ -223,7 +241,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		.compute_units = default_compute_units(),
 		.pool = 2,
 		.sched = MDL_SCHED_PARAMS_DEFAULT,
-		.policy = &mdl_sched_round_robin,
+		.policy = &mdl_sched_fair,
+		.kernel_limit_ns = KERNEL_LIMIT_NS,
 		.uid_base = UID_BASE_DEFAULT,
 		.socket_mode = 0600,
 		.socket_uid = (uid_t)-1,
@@ -254,10 +273,19 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 			o->pool = (uint32_t)number(name, optarg, 0, 64, 10);
 			break;
 		case QUANTUM:
-			o->sched.quantum_ns = number(name, optarg, 50, 10000000, 10) * 1000;
+			o->sched.quantum_ns = number(name, optarg, QUANTUM_MIN_NS / 1000,
+						     MDL_SCHED_QUANTUM_MAX_NS / 1000, 10) *
+					      1000;
 			break;
 		case GRACE:
-			o->sched.grace_ns = number(name, optarg, 0, 10000000, 10) * 1000;
+			o->sched.grace_ns = number(name, optarg, 0, GRACE_MAX_NS / 1000, 10) * 1000;
+			break;
+		case NONPREEMPTIVE:
+			o->sched.nonpreemptive = true;
+			break;
+		case KERNEL_LIMIT:
+			o->kernel_limit_ns =
+				duration(name, optarg, KERNEL_LIMIT_MIN_NS, KERNEL_LIMIT_MAX_NS);
 			break;
 		case MODE:
 			o->socket_mode = (mode_t)number(name, optarg, 0, 0777, 8);
@@ -318,14 +346,14 @@ static void check_programs(const struct options *o)
 }
 
 /*
- * The scheduler's decisions are late by as much as it waits for a CPU. Children start with normal
- * priority.
+ * The scheduler's decisions are late by as much as it waits for a CPU. A child has this priority
+ * until its program runs, since it is waited for, and then a normal one (mdl_sandbox_spawn()).
  */
 static void raise_priority(void)
 {
 	struct sched_param p = { .sched_priority = 1 };
 
-	if (!sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &p)) {
+	if (!sched_setscheduler(0, SCHED_RR, &p)) {
 		mdl_log(MDL_LOG_DEBUG, "runs at real-time priority 1");
 		return;
 	}
@@ -475,9 +503,10 @@ int main(int argc, char **argv)
 	raise_priority();
 	executor_pool_fill(&m);
 	mdl_log(MDL_LOG_INFO,
-		"ready on %s: cpu0, %llu MiB VRAM, %u compute units, %s, quantum %llu us",
+		"ready on %s: cpu0, %llu MiB VRAM, %u compute units, %s, quantum %llu us%s",
 		m.rundir.path, (unsigned long long)(m.opt.vram_bytes >> 20), m.opt.compute_units,
-		m.opt.policy->name, (unsigned long long)(m.opt.sched.quantum_ns / 1000));
+		m.opt.policy->name, (unsigned long long)(m.opt.sched.quantum_ns / 1000),
+		m.opt.sched.nonpreemptive ? ", not preemptive" : "");
 	sd_notify(0, "READY=1");
 	err = sd_event_loop(m.event);
 	if (err < 0)

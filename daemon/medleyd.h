@@ -7,11 +7,14 @@
  *   medleyd-vgpu.c      a vGPU's life: its device process, the link to it
  *   medleyd-executor.c  executors: the warm pool, handing them to contexts
  *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
+ *   medleyd-place.c     moves front ends off CPUs that they must share
  *   medleyd-account.c   who used the GPU how long; executors that lie
  *   medleyd-watchdog.c  ends contexts whose kernels run too long
  *   medleyd-trace.c     who ran when, who wanted to, and with what parameters
  *   medleyd-api.c       API connections: lines in, lines out
  *   medleyd-methods.c   what the API can do
+ *   medleyd-params.c    what its clients give: checks, and the parameters of vGPUs
+ *   medleyd-describe.c  what they are told
  * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are
  * untrusted. Nothing here ever looks into guest memory.
  */
@@ -54,6 +57,7 @@ struct options {
 	uint32_t channels, compute_units, pool;
 	struct mdl_sched_params sched;
 	const struct mdl_sched_policy *policy;
+	uint64_t kernel_limit_ns; /* of new vGPUs */
 	uid_t uid_base;
 	mode_t socket_mode;
 	uid_t socket_uid;
@@ -102,6 +106,7 @@ struct executor {
 	struct vgpu *vgpu; /* NULL: in the pool, or finished with */
 	uint32_t ctx;
 
+	struct place *place; /* medleyd-place.c */
 	bool stop_sent; /* SIGSTOP sent and not continued since */
 	bool stopped; /* and the process has stopped */
 	bool confined; /* burns without lease: stopped whenever it has none */
@@ -158,6 +163,8 @@ struct vgpu {
 	uint64_t open_wanted; /* bit per context: asked for an executor */
 	int64_t burn_ns; /* CPU time that all of its executors may yet use without a lease */
 	uint64_t open_tat_ns; /* pace of executors handed out, see executor_serve() */
+	uint32_t losses; /* executors that its guest lost in a row */
+	uint64_t losses_since_ns, pause_end_ns; /* the first of them; no new one before */
 	char socket_path[160];
 	uint32_t vmm_pid;
 	uint64_t created_ns, device_started_ns;
@@ -187,9 +194,14 @@ struct vgpu {
 	uint32_t samples;
 };
 
-/* why: one line for the user. */
-int vgpu_create(struct manager *m, const struct mdl_instance_request *req, char *why,
-		size_t why_bytes, struct vgpu **ret_v);
+struct vgpu_params { /* what of it may change at any time */
+	struct mdl_sched_entity_params sched;
+	uint64_t kernel_limit_ns; /* GPU time that one kernel may use; 0: any */
+};
+
+/* why: one line for the user. On failure there is nothing. */
+int vgpu_create(struct manager *m, const struct mdl_instance_request *req,
+		const struct vgpu_params *params, char *why, size_t why_bytes, struct vgpu **ret_v);
 /* Ends its processes; vgpu_settle_removal() frees it when the last is gone. */
 void vgpu_remove(struct vgpu *v);
 void vgpu_settle_removal(struct vgpu *v);
@@ -224,6 +236,11 @@ void lease_confirm_stops(struct gpu *g);
 void lease_rearm(struct gpu *g);
 void lease_confine(struct executor *x, bool confined);
 bool lease_holding(const struct vgpu *v);
+
+/* ---- medleyd-place.c ---- */
+/* Moves its front end to another CPU if the lease page asks for it. */
+void place_look(struct executor *x);
+void place_end(struct executor *x);
 
 /* ---- medleyd-account.c ---- */
 int account_start(struct manager *m);
@@ -282,7 +299,7 @@ json_t *trace_read(struct trace *t, uint64_t since, uint32_t max, json_t **ret_b
 /* Whether such a reader will see the latest. */
 bool trace_reaches_end(const struct trace *t, uint64_t since, uint32_t max);
 
-/* ---- medleyd-api.c, medleyd-methods.c ---- */
+/* ---- medleyd-api.c ---- */
 struct api;
 struct api_client;
 int api_start(struct manager *m, int listen_fd);
@@ -302,6 +319,52 @@ struct method_call {
 	char message[512];
 	bool later; /* answered by api_reply_later() */
 };
+/* ---- medleyd-params.c ---- */
+#define QUANTUM_MIN_NS	    (50 * MDL_NS_PER_US) /* switching costs some microseconds */
+#define GRACE_MAX_NS	    (10 * MDL_NS_PER_S)
+#define KERNEL_LIMIT_MIN_NS MDL_NS_PER_MS
+#define KERNEL_LIMIT_MAX_NS (86400 * MDL_NS_PER_S)
+
+enum arg_kind {
+	ARG_TEXT,
+	ARG_FLAG,
+	ARG_NUMBER,
+	ARG_PRIORITY
+};
+
+struct arg { /* a table of them ends with a name of NULL */
+	const char *name;
+	enum arg_kind kind;
+	bool required;
+	uint64_t least, max; /* numbers: 0, or from least to max */
+};
+
+/*
+ * Whether call->params has what it must and nothing else, in form and range; the parameters of a
+ * vGPU are known too with with_params. If not, code and message say why.
+ */
+bool args_check(struct method_call *call, const struct arg *own, bool with_params);
+/* Of checked arguments. */
+const char *arg_text(const struct method_call *call, const char *name); /* NULL: not given */
+uint64_t arg_number(const struct method_call *call, const char *name, uint64_t otherwise);
+
+/* Replaces those that were given. */
+void params_read(const struct method_call *call, struct vgpu_params *p);
+struct vgpu_params params_of(const struct vgpu *v);
+/* All or nothing; why: one line. -EINVAL, -ENOSPC. */
+int params_apply(struct vgpu *v, const struct vgpu_params *p, char *why, size_t why_bytes);
+
+/* ---- medleyd-describe.c ---- */
+json_t *describe_type(const struct mdl_pgpu *p, const struct mdl_vgpu_type *t);
+json_t *describe_vgpu_params(const struct vgpu_params *p);
+/* Before any vGPU is described: who has work now, and what is due to whom by that. */
+void describe_look(struct manager *m);
+json_t *describe_vgpu(struct vgpu *v, uint64_t now);
+/* What only `show` tells, beside the rest. */
+json_t *describe_more(struct vgpu *v);
+json_t *describe_pgpu(const struct mdl_pgpu *p);
+
+/* ---- medleyd-methods.c ---- */
 /* Returns the result, or NULL with code and message set, or NULL with later set. */
 json_t *method_run(struct method_call *call, const char *method);
 
