@@ -3,6 +3,7 @@
  * The medley command, inside: a client of medleyd's API (docs/api.md).
  *   medley.c   arguments and the table of commands
  *   client.c   connection, request, reply
+ *   params.c   options that set parameters
  *   print.c    tables and details for people
  *   top.c      the live view
  *   trace.c    recorded turns, out in one of several formats
@@ -35,6 +36,10 @@ json_t *client_call(struct client *c, const char *method, json_t *params);
 void client_send(struct client *c, const char *method, json_t *params);
 /* The next line that medleyd sends. */
 json_t *client_read(struct client *c);
+
+/* ---- params.c ---- */
+/* The option's value, as the API wants it, into the parameters of a request; fails if it is none. */
+void param_add(json_t *into, const char *option, const char *text);
 
 /* ---- print.c ---- */
 void print_json(const json_t *j);

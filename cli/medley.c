@@ -20,7 +20,8 @@ struct args {
 	const char *type, *name, *uuid, *pgpu;
 	double interval;
 	struct trace_options trace;
-	const char *vgpu; /* the command's own argument */
+	json_t *params; /* what --weight and its like say */
+	const char *which; /* the command's own argument: a vGPU or a pGPU; or NULL */
 };
 
 static struct {
@@ -55,7 +56,10 @@ static const char usage[] =
 	"  types                   kinds of vGPU, and how many of each still fit\n"
 	"  pgpus                   physical GPUs and what of them is in use\n"
 	"  create --type TYPE      make a vGPU; prints its UUID and the socket to give to the VMM\n"
-	"         [--name NAME] [--uuid UUID] [--pgpu PGPU]\n"
+	"         [--name NAME] [--uuid UUID] [--pgpu PGPU] [PARAMETER]...\n"
+	"  set VGPU PARAMETER...   change its parameters, at any time\n"
+	"  set-pgpu [PGPU] [--policy NAME] [--quantum TIME] [--grace TIME] [--nonpreemptive yes|no]\n"
+	"                          change how a pGPU is shared, at any time\n"
 	"  list                    all vGPUs\n"
 	"  show VGPU               everything about one, by name or UUID\n"
 	"  remove VGPU             end and remove it\n"
@@ -64,6 +68,15 @@ static const char usage[] =
 	"                          who ran when, lately or for the next S seconds; as lines, JSON,\n"
 	"                          or a file for ui.perfetto.dev\n"
 	"  events                  what happens, as it happens, until Ctrl-C\n"
+	"\n"
+	"Parameters of a vGPU; which of them count depends on the policy:\n"
+	"  --weight N              part of the GPU in proportion to others: 0 to 65536 (256)\n"
+	"  --cap PERCENT           never more of the GPU; 0: no cap (0)\n"
+	"  --reservation PERCENT   at least that whenever it has work (0)\n"
+	"  --share-percent PERCENT its part where parts are fixed; 0: an equal part of the rest (0)\n"
+	"  --priority LEVEL        low, normal or high (normal)\n"
+	"  --quantum TIME          length of its turns, as 500us or 2ms; 0: the pGPU's (0)\n"
+	"  --kernel-limit TIME     GPU time that one kernel may use; 0: any (medleyd --kernel-limit)\n"
 	"\n"
 	"  --json                  print JSON\n"
 	"  --runtime-dir DIR       medleyd's; default: MEDLEY_RUNTIME_DIR, else /run/medley (root)\n"
@@ -110,14 +123,14 @@ static void run_create(struct client *c, const struct args *a)
 		fail("create needs --type; 'medley types' lists them");
 	p = json_pack("{s:s, s:s*, s:s*, s:s*}", "type", a->type, "name", a->name, "uuid", a->uuid,
 		      "pgpu", a->pgpu);
-	if (!p)
+	if (!p || json_object_update(p, a->params))
 		fail("arguments must be UTF-8");
 	finish(client_call(c, "create", p), a, print_created);
 }
 
 static json_t *vgpu_param(const struct args *a)
 {
-	json_t *p = json_pack("{s:s}", "vgpu", a->vgpu);
+	json_t *p = json_pack("{s:s}", "vgpu", a->which);
 
 	if (!p)
 		fail("arguments must be UTF-8");
@@ -136,6 +149,29 @@ static void print_nothing(const json_t *j)
 static void run_remove(struct client *c, const struct args *a)
 {
 	finish(client_call(c, "remove", vgpu_param(a)), a, print_nothing);
+}
+
+static void run_set(struct client *c, const struct args *a)
+{
+	json_t *p = vgpu_param(a);
+
+	if (!json_object_size(a->params))
+		fail("set needs a parameter to change; 'medley --help' lists them");
+	json_object_update(p, a->params);
+	finish(client_call(c, "set", p), a, print_nothing);
+}
+
+static void run_set_pgpu(struct client *c, const struct args *a)
+{
+	json_t *p = json_pack("{s:s*}", "pgpu", a->which);
+
+	if (!p)
+		fail("arguments must be UTF-8");
+	if (!json_object_size(a->params))
+		fail("set-pgpu needs something to change: --policy, --quantum, --grace or "
+		     "--nonpreemptive");
+	json_object_update(p, a->params);
+	finish(client_call(c, "set-pgpu", p), a, print_nothing);
 }
 
 static void run_top(struct client *c, const struct args *a)
@@ -169,21 +205,29 @@ static void run_events(struct client *c, const struct args *a)
 	}
 }
 
+#define PARAMS "weight cap reservation share-percent priority quantum kernel-limit"
+
 static const struct command {
 	const char *name;
-	bool takes_vgpu;
+	enum {
+		NOTHING,
+		VGPU, /* needs one */
+		MAYBE_PGPU
+	} takes;
 	const char *options; /* its own, beside the common ones */
 	void (*run)(struct client *c, const struct args *a);
 } commands[] = {
-	{ "types", false, "", run_types },
-	{ "pgpus", false, "", run_pgpus },
-	{ "create", false, "type name uuid pgpu", run_create },
-	{ "list", false, "", run_list },
-	{ "show", true, "", run_show },
-	{ "remove", true, "", run_remove },
-	{ "top", false, "once interval", run_top },
-	{ "trace", false, "perfetto seconds follow output", run_trace },
-	{ "events", false, "", run_events },
+	{ "types", NOTHING, "", run_types },
+	{ "pgpus", NOTHING, "", run_pgpus },
+	{ "create", NOTHING, "type name uuid pgpu " PARAMS, run_create },
+	{ "set", VGPU, PARAMS, run_set },
+	{ "set-pgpu", MAYBE_PGPU, "policy quantum grace nonpreemptive", run_set_pgpu },
+	{ "list", NOTHING, "", run_list },
+	{ "show", VGPU, "", run_show },
+	{ "remove", VGPU, "", run_remove },
+	{ "top", NOTHING, "once interval", run_top },
+	{ "trace", NOTHING, "perfetto seconds follow output", run_trace },
+	{ "events", NOTHING, "", run_events },
 };
 
 static const char *default_runtime_dir(void)
@@ -233,6 +277,7 @@ int main(int argc, char **argv)
 		SECONDS,
 		FOLLOW,
 		OUTPUT,
+		PARAM, /* one of those that params.c knows */
 		JSON,
 		RUNTIME_DIR,
 		HELP,
@@ -249,13 +294,23 @@ int main(int argc, char **argv)
 		{ "seconds", required_argument, NULL, SECONDS },
 		{ "follow", no_argument, NULL, FOLLOW },
 		{ "output", required_argument, NULL, OUTPUT },
+		{ "weight", required_argument, NULL, PARAM },
+		{ "cap", required_argument, NULL, PARAM },
+		{ "reservation", required_argument, NULL, PARAM },
+		{ "share-percent", required_argument, NULL, PARAM },
+		{ "priority", required_argument, NULL, PARAM },
+		{ "quantum", required_argument, NULL, PARAM },
+		{ "kernel-limit", required_argument, NULL, PARAM },
+		{ "policy", required_argument, NULL, PARAM },
+		{ "grace", required_argument, NULL, PARAM },
+		{ "nonpreemptive", required_argument, NULL, PARAM },
 		{ "json", no_argument, NULL, JSON },
 		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
 		{ "help", no_argument, NULL, HELP },
 		{ "version", no_argument, NULL, VERSION },
 		{ NULL },
 	};
-	struct args a = { .interval = 1 };
+	struct args a = { .interval = 1, .params = json_object() };
 	const char *own[sizeof(options) /
 			sizeof(options[0])]; /* options that belong to certain commands */
 	const struct command *cmd;
@@ -302,6 +357,9 @@ int main(int argc, char **argv)
 		case OUTPUT:
 			a.trace.output = optarg;
 			break;
+		case PARAM:
+			param_add(a.params, options[index].name, optarg);
+			break;
 		case JSON:
 			a.json = true;
 			break;
@@ -326,15 +384,16 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < num_own; i++)
 		if (!listed(cmd->options, own[i]))
 			fail("%s does not take --%s", cmd->name, own[i]);
-	if (cmd->takes_vgpu && optind == argc)
+	if (cmd->takes == VGPU && optind == argc)
 		fail("%s needs the name or UUID of a vGPU; 'medley list' shows them", cmd->name);
-	if (cmd->takes_vgpu)
-		a.vgpu = argv[optind++];
+	if (cmd->takes != NOTHING && optind < argc)
+		a.which = argv[optind++];
 	if (optind < argc)
 		fail("%s: '%s' is one argument too many", cmd->name, argv[optind]);
 	c = client_connect(a.runtime_dir ? a.runtime_dir : default_runtime_dir());
 	cmd->run(c, &a);
 	client_close(c);
+	json_decref(a.params);
 	if (fflush(stdout) || ferror(stdout))
 		fail("cannot write the output");
 	return EXIT_SUCCESS;

@@ -121,7 +121,17 @@ static const char *c_pgpu(const json_t *r, char *b, size_t n)
 }
 static const char *c_policy(const json_t *r, char *b, size_t n)
 {
-	return text_of(r, "policy");
+	snprintf(b, n, "%s%s", text_of(r, "policy"),
+		 json_is_true(json_object_get(r, "nonpreemptive")) ? ", nonpreemptive" : "");
+	return b;
+}
+static const char *c_quantum(const json_t *r, char *b, size_t n)
+{
+	return time_text(int_of(r, "quantum_ns"), b, n);
+}
+static const char *c_grace(const json_t *r, char *b, size_t n)
+{
+	return time_text(int_of(r, "grace_ns"), b, n);
 }
 
 static const char *c_vram(const json_t *r, char *b, size_t n)
@@ -205,6 +215,8 @@ void print_pgpus(const json_t *list)
 		{ "CHANNELS", c_channels_used, true },
 		{ "UNITS", c_units, true },
 		{ "VGPUS", c_vgpus, true },
+		{ "QUANTUM", c_quantum, true },
+		{ "GRACE", c_grace, true },
 		{ "POLICY", c_policy },
 	};
 
@@ -224,11 +236,39 @@ static void line(const char *title, const char *fmt, ...)
 	putchar('\n');
 }
 
+/* 0 is said in words. */
+static void percent_line(const json_t *v, const char *key, const char *title, const char *none)
+{
+	if (int_of(v, key))
+		line(title, "%" PRIu64 " %%", int_of(v, key));
+	else
+		line(title, "%s", none);
+}
+
+static void time_line(const json_t *v, const char *key, const char *title, const char *none)
+{
+	char b[32];
+
+	line(title, "%s", int_of(v, key) ? time_text(int_of(v, key), b, sizeof(b)) : none);
+}
+
+static void print_params(const json_t *v)
+{
+	line("weight", "%" PRIu64, int_of(v, "weight"));
+	percent_line(v, "cap", "cap", "none");
+	percent_line(v, "reservation", "reservation", "none");
+	percent_line(v, "share_percent", "share percent", "an equal part of the rest");
+	line("priority", "%s", text_of(v, "priority"));
+	time_line(v, "quantum_ns", "quantum", "the pGPU's");
+	time_line(v, "kernel_limit_ns", "kernel limit", "none");
+}
+
 void print_vgpu(const json_t *v)
 {
 	static const char *const counters[] = {
-		"commands",	   "kernels",	     "preemptions",	"faults",	"contexts",
-		"contexts_opened", "executors_lost", "device_restarts", "confinements",
+		"queue",	   "commands",	     "kernels",		"preemptions",	"faults",
+		"resets",	   "contexts",	     "contexts_opened", "executors_lost",
+		"device_restarts", "confinements",
 	};
 	char b[32];
 
@@ -239,8 +279,12 @@ void print_vgpu(const json_t *v)
 	line("socket", "%s", text_of(v, "socket"));
 	line("vram", "%s", size_text(int_of(v, "vram_bytes"), b, sizeof(b)));
 	line("channels", "%" PRIu64, int_of(v, "channels"));
-	line("share", "%.1f %% of the last second",
-	     100 * json_real_value(json_object_get(v, "share")));
+	line("share", "%.1f %% of the last second; due: %.1f %%",
+	     100 * json_real_value(json_object_get(v, "share")),
+	     100 * json_real_value(json_object_get(v, "entitlement")));
+	print_params(v);
+	if (json_is_true(json_object_get(v, "throttled")))
+		line("throttled", "its contexts end again and again: new ones wait");
 	line("GPU time", "%s", time_text(int_of(v, "gpu_time_ns"), b, sizeof(b)));
 	line("lease", "%s", text_of(v, "lease"));
 	line("longest wait", "%s", time_text(int_of(v, "waited_max_ns"), b, sizeof(b)));
