@@ -46,9 +46,17 @@ static const char *const toolchain[] = {
 	"/etc/OpenCL", "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu", NULL,
 };
 
-/* Companion and jobs; PoCL forks the linker. No sockets, no namespaces, no tracing; kill reaches the own user only. */
+#define NAMESPACES	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
+/*
+ * Companion and jobs; PoCL forks the linker. No sockets, no namespaces, no tracing; kill reaches the own user only. No memory beside
+ * what the limits count: no memfd, no huge pages, nothing locked.
+ */
 static const struct mdl_sandbox_rule rules[] = {
-	{ SYS_mmap }, { SYS_munmap }, { SYS_mprotect }, { SYS_madvise }, { SYS_mremap }, { SYS_openat }, { SYS_open }, { SYS_newfstatat }, { SYS_stat }, { SYS_lstat }, { SYS_statx },
+	/* In a user namespace of its own a job would have every capability. clone3's flags are in memory, where no filter sees them. */
+	{ SYS_clone, { { 0, NAMESPACES, 0 } } }, { SYS_clone3, .error = ENOSYS }, { SYS_fork }, { SYS_vfork },
+	{ SYS_mmap, { { 3, MAP_HUGETLB | MAP_LOCKED, 0 } } },
+	{ SYS_munmap }, { SYS_mprotect }, { SYS_madvise }, { SYS_mremap }, { SYS_openat }, { SYS_open }, { SYS_newfstatat }, { SYS_stat }, { SYS_lstat }, { SYS_statx },
 	{ SYS_access }, { SYS_faccessat }, { SYS_faccessat2 }, { SYS_readlink }, { SYS_readlinkat },
 	{ SYS_getdents64 }, { SYS_getcwd }, { SYS_chdir }, { SYS_pread64 }, { SYS_pwrite64 }, { SYS_fcntl },
 	{ SYS_dup }, { SYS_dup2 }, { SYS_dup3 }, { SYS_pipe2 }, { SYS_pipe }, { SYS_poll }, { SYS_ppoll },
@@ -56,11 +64,11 @@ static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_mkdir }, { SYS_mkdirat }, { SYS_rename }, { SYS_renameat }, { SYS_renameat2 }, { SYS_unlink },
 	{ SYS_unlinkat }, { SYS_rmdir }, { SYS_ftruncate }, { SYS_fallocate }, { SYS_fsync }, { SYS_fdatasync },
 	{ SYS_chmod }, { SYS_fchmod }, { SYS_fchmodat }, { SYS_umask }, { SYS_utimensat }, { SYS_statfs }, { SYS_fstatfs },
-	{ SYS_clone }, { SYS_clone3 }, { SYS_fork }, { SYS_vfork }, { SYS_execve }, { SYS_wait4 }, { SYS_waitid },
+	{ SYS_execve }, { SYS_wait4 }, { SYS_waitid },
 	{ SYS_set_tid_address }, { SYS_set_robust_list }, { SYS_arch_prctl }, { SYS_prlimit64 }, { SYS_getrlimit },
 	{ SYS_setrlimit }, { SYS_getrusage }, { SYS_prctl }, { SYS_sched_getaffinity }, { SYS_sysinfo }, { SYS_uname },
 	{ SYS_getppid }, { SYS_getuid }, { SYS_geteuid }, { SYS_getgid }, { SYS_getegid }, { SYS_getpgrp },
-	{ SYS_setpgid }, { SYS_kill }, { SYS_tgkill }, { SYS_memfd_create }, { SYS_time }, { SYS_times }, { SYS_getcpu },
+	{ SYS_setpgid }, { SYS_kill }, { SYS_tgkill }, { SYS_time }, { SYS_times }, { SYS_getcpu },
 	{ SYS_clock_getres }, { SYS_get_mempolicy },
 };
 
@@ -72,6 +80,13 @@ struct job {
 	char *input, *options;
 	struct mdl_compile_reply reply;
 	char *log, *output;
+};
+
+/* The process that serves the link. */
+struct companion {
+	const struct mdl_compiler *config;
+	int link;
+	int err_fd;	/* file that is each job's standard error, one after the other */
 };
 
 static void job_fini(struct job *job)
@@ -215,16 +230,17 @@ static void settle_cache(const struct mdl_compiler *c)
 }
 
 /* Runs one job in a process; its reply, or the reason why there is none, in job. */
-static int run_process(const struct mdl_compiler *c, struct job *job, uint64_t deadline_ns)
+static int run_process(const struct companion *me, struct job *job, uint64_t deadline_ns)
 {
+	const struct mdl_compiler *c = me->config;
 	const char *cache = job->req.kind == MDL_COMPILE_PROGRAM ? c->scratch : c->cache;
 	mdl_autofd result_r = -1, result_w = -1;
-	mdl_autofd err_fd = memfd_create("job", MFD_CLOEXEC);
 	const char *text = "medley: the compiler ran out of time\n";
 	int p[2], status = 0, err;
 	pid_t pid;
 
-	if (err_fd < 0 || pipe2(p, O_CLOEXEC) < 0)
+	/* Nothing of the job before is alive to write there. */
+	if (ftruncate(me->err_fd, 0) < 0 || lseek(me->err_fd, 0, SEEK_SET) < 0 || pipe2(p, O_CLOEXEC) < 0)
 		return -errno;
 	result_r = p[0];
 	result_w = p[1];
@@ -232,7 +248,7 @@ static int run_process(const struct mdl_compiler *c, struct job *job, uint64_t d
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		job_process(job, cache, result_w, err_fd);
+		job_process(job, cache, result_w, me->err_fd);
 	setpgid(pid, pid);	/* both sides do it, so that it is done before either goes on */
 	mdl_close_fd(&result_w);
 	err = read_reply(result_r, deadline_ns, job);
@@ -242,16 +258,16 @@ static int run_process(const struct mdl_compiler *c, struct job *job, uint64_t d
 	if (err) {
 		job->reply = (struct mdl_compile_reply){ .status = MDL_PROGRAM_TIMEOUT };
 		if (err != -ETIMEDOUT)
-			job->reply.status = cause_of_death(status, err_fd, &text);
+			job->reply.status = cause_of_death(status, me->err_fd, &text);
 		job->log = strdup(text);
 	}
 	return 0;
 }
 
-static int run_job(const struct mdl_compiler *c, struct job *job)
+static int run_job(const struct companion *me, struct job *job)
 {
 	uint64_t deadline = mdl_now_ns() + MDL_COMPILER_WALL_S * MDL_NS_PER_S;
-	int err = run_process(c, job, deadline);
+	int err = run_process(me, job, deadline);
 
 	if (!err && job->req.kind == MDL_COMPILE_PROGRAM && job->reply.status == MDL_PROGRAM_OK) {
 		/* The second half: what the executor will open by its bitcode must be in the cache under that key. */
@@ -259,14 +275,14 @@ static int run_job(const struct mdl_compiler *c, struct job *job)
 
 		install.req.kind = MDL_COMPILE_INSTALL;
 		install.req.input_bytes = job->reply.output_bytes;
-		err = run_process(c, &install, deadline);
+		err = run_process(me, &install, deadline);
 		if (!err && install.reply.status != MDL_PROGRAM_OK)
 			set_result(job, install.reply.status, install.log);
 		free(install.log);
 		free(install.output);
 	}
-	settle_cache(c);
-	if (!err && job->reply.status == MDL_PROGRAM_OK && cache_full(c->cache))
+	settle_cache(me->config);
+	if (!err && job->reply.status == MDL_PROGRAM_OK && cache_full(me->config->cache))
 		set_result(job, MDL_PROGRAM_NO_MEMORY, "medley: this context's kernel cache is full\n");
 	return err;
 }
@@ -320,25 +336,25 @@ static int answer(int link, struct job *job)
 	return err ? err : mdl_compile_write(link, job->output, job->reply.output_bytes);
 }
 
-static int serve_one(const struct mdl_compiler *c, int link)
+static int serve_one(const struct companion *me)
 {
 	__attribute__((cleanup(job_fini))) struct job job = { 0 };
-	int err = mdl_compile_read(link, &job.req, sizeof(job.req), 0);
+	int err = mdl_compile_read(me->link, &job.req, sizeof(job.req), 0);
 
 	if (err)
 		return err;
 	if (!request_ok(&job.req))
 		return -EPROTO;
-	err = read_text(link, job.req.input_bytes, &job.input);
+	err = read_text(me->link, job.req.input_bytes, &job.input);
 	if (!err)
-		err = read_text(link, job.req.options_bytes, &job.options);
+		err = read_text(me->link, job.req.options_bytes, &job.options);
 	if (err)
 		return err;
 	job.reply.status = MDL_PROGRAM_BUILD_FAILED;
 	job.log = refused_option(job.options);
-	if (!job.log && run_job(c, &job))
+	if (!job.log && run_job(me, &job))
 		set_result(&job, MDL_PROGRAM_NO_MEMORY, "medley: the compiler cannot start\n");
-	return answer(link, &job);
+	return answer(me->link, &job);
 }
 
 /* ---- The process ---- */
@@ -411,18 +427,19 @@ static void be_nice_group(void)
 
 static __attribute__((noreturn)) void companion(const struct mdl_compiler *c, int link)
 {
+	struct companion me = { .config = c };
 	int err;
 
 	prctl(PR_SET_NAME, "medley-compile");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
-	link = fcntl(link, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (link < 0)
-		_exit(1);
 	/* Control link, lease page, eventfds of the executor: none of the compiler's business. */
-	for (int fd = STDERR_FILENO + 1; fd < 64; fd++)
-		if (fd != link)
-			close(fd);
+	me.link = STDERR_FILENO + 1;
+	if ((link != me.link && dup3(link, me.link, O_CLOEXEC) < 0) || syscall(SYS_close_range, me.link + 1, ~0u, 0) < 0)
+		_exit(1);
+	me.err_fd = memfd_create("job", MFD_CLOEXEC);
+	if (me.err_fd < 0)
+		_exit(1);
 	/*
 	 * Compiling is not accounted to the lease: it must not crowd out running kernels. A session of its own: SIGCONT to the executor
 	 * is not allowed from here, the executor's group can be reniced without this process, and where the kernel groups processes by
@@ -437,7 +454,7 @@ static __attribute__((noreturn)) void companion(const struct mdl_compiler *c, in
 		_exit(1);
 	}
 	while (!err)
-		err = serve_one(c, link);
+		err = serve_one(&me);
 	_exit(err == -EPIPE ? 0 : 1);
 }
 
