@@ -179,7 +179,10 @@ int mdl_control_chan_error(struct mdl_exec *x, struct mdl_exec_chan *c)
 	};
 
 	c->stopped = true;
+	/*
+	 * The device writes the code to the user page: a guest that saw it there before the device knew would find neither
+	 * registers nor fault ring changed.
+	 */
 	atomic_store_explicit((_Atomic uint64_t *)&c->user->error_get, c->get, memory_order_relaxed);
-	atomic_store_explicit((_Atomic uint32_t *)&c->user->error, c->error, memory_order_release);
 	return mdl_ipc_send(x->control, &msg, NULL, 0);
 }

@@ -76,7 +76,11 @@ static void set_error(struct mdl_vgpu *v, uint32_t chan, uint32_t error, uint64_
 {
 	v->chan[chan].error = error;
 	v->chan[chan].fault_va = va;
-	/* The guest may write here too; it only misleads itself. */
+	/*
+	 * Only this thread writes the code there, so that a guest that polls its page and then reads
+	 * registers finds them, and the fault ring, as they should be. The guest may write here too;
+	 * it only misleads itself.
+	 */
 	__atomic_store_n(&user_page(v, chan)->error, error, __ATOMIC_RELEASE);
 }
 

@@ -126,7 +126,9 @@ struct mdl_ipc_fault h_expect_error(struct h *h, uint32_t chan)
 
 	h_expect(h, MDL_IPC_CHAN_ERROR, &f, sizeof(f));
 	CHECK_EQ(f.chan, chan);
-	CHECK_EQ(h->user[chan]->error, f.error);
+	/* The page tells which packet; its code is the device's to write, when registers and fault ring have it too. */
+	CHECK_EQ(h->user[chan]->error_get, h->user[chan]->get);
+	CHECK_EQ(h->user[chan]->error, MDL_ERR_NONE);
 	return f;
 }
 
