@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * medley-bench NAME [--json] [--repetitions N]: measures one part of Medley in a KVM guest (without KVM: in a process on the vGPU's socket)
- * and the native counterpart on the host. The two take turns in one run: the guest is stopped while the native side works, so
- * neither disturbs the other and both see the same machine.
+ * medley-bench NAME [options]: measures one part of Medley in KVM guests (without KVM: in processes on the vGPUs' sockets). What one
+ * guest does is measured beside its native counterpart on the host. The two take turns in one run: the guest is stopped while
+ * the native side works, so neither disturbs the other and both see the same machine. What many guests do to each other is in
+ * the files named in shared.h.
  *
  * Two processes: the measuring one, and a parent that only cleans up, however the other ends.
  */
@@ -23,6 +24,7 @@
 #include "base/util.h"
 #include "bench-commit.h"
 #include "native.h"
+#include "shared.h"
 #include "stack.h"
 #include "work.h"
 
@@ -58,6 +60,38 @@ static const struct {
 	{ "copy", "share-512m", 30 },	{ "submit", "share-256m", 15 },
 	{ "trap", "share-256m", 10 },	{ "context", "share-256m", 20 },
 };
+
+static const struct shared {
+	const char *name;
+	json_t *(*run)(const struct shared_options *o);
+	void (*print)(const json_t *figures);
+} shared[] = {
+	{ "fairness", fairness_run, fairness_print }, { "preempt", preempt_run, shared_print },
+	{ "overhead", overhead_run, shared_print },   { "latency", latency_run, shared_print },
+	{ "watchdog", watchdog_run, shared_print },
+};
+
+static const char help[] =
+	"usage: medley-bench NAME [options]\n"
+	"One guest, beside the same natively:\n"
+	"  kernel     OpenCL kernels\n"
+	"  aperture   the CPU's access to VRAM\n"
+	"  copy       copies within VRAM\n"
+	"  submit     an empty kernel, there and back\n"
+	"  trap       a register access\n"
+	"  context    opening and closing a GPU context\n"
+	"Many guests on one GPU:\n"
+	"  fairness   shares against entitlements, each policy, each window\n"
+	"  preempt    how fast the GPU is taken back from a kernel that does not end\n"
+	"  overhead   what sharing costs, and what 64 idle vGPUs cost\n"
+	"  latency    a light guest beside a heavy one\n"
+	"  watchdog   a guest whose kernels do not end is reset: what that is to its neighbour\n"
+	"Options:\n"
+	"  --json             print JSON\n"
+	"  --repetitions N    of those of one guest\n"
+	"  --seconds N        of each measurement of those of many guests\n"
+	"  --policy NAME      fairness: only this policy; may be repeated\n"
+	"  --vgpus N          fairness, overhead: no more vGPUs than N\n";
 
 /* ---- measuring ---- */
 
@@ -243,21 +277,25 @@ static void machine_name(char *text, size_t bytes)
 		 u.sysname, u.release);
 }
 
-static json_t *results(struct run *r)
+/* What every benchmark's result begins with. */
+static json_t *describe_run(const char *name, bool kvm)
 {
-	unsigned int repetitions = r->num_series ? r->series[0].repetitions : 0;
-	json_t *out = json_object();
 	char machine[512];
 
 	machine_name(machine, sizeof(machine));
+	return json_pack("{s:s, s:s, s:s, s:s}", "benchmark", name, "accelerator",
+			 kvm ? "kvm" : "none (socket back end)", "machine", machine, "commit",
+			 BENCH_COMMIT);
+}
+
+static json_t *results(struct run *r)
+{
+	unsigned int repetitions = r->num_series ? r->series[0].repetitions : 0;
+	json_t *out = describe_run(r->name, r->stack.kvm);
+
 	for (size_t i = 1; i < r->num_series; i++)
 		if (r->series[i].repetitions < repetitions)
 			repetitions = r->series[i].repetitions;
-	json_object_set_new(out, "benchmark", json_string(r->name));
-	json_object_set_new(out, "accelerator",
-			    json_string(r->stack.kvm ? "kvm" : "none (socket back end)"));
-	json_object_set_new(out, "machine", json_string(machine));
-	json_object_set_new(out, "commit", json_string(BENCH_COMMIT));
 	json_object_set_new(out, "repetitions", json_integer(repetitions));
 	for (size_t i = 0; i < r->num_series; i++) {
 		put_samples(out, r->series[i].key, "guest", &r->series[i].guest);
@@ -312,6 +350,25 @@ static int work(struct run *r, const char *bin, const char *dir, const char *typ
 	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int work_shared(const struct shared *s, const struct shared_options *o, bool as_json)
+{
+	json_t *figures = s->run(o), *out;
+
+	if (!figures)
+		return EXIT_FAILURE;
+	out = describe_run(s->name, access("/dev/kvm", R_OK | W_OK) == 0);
+	if (as_json) {
+		json_object_update(out, figures);
+		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)), putchar('\n');
+	} else {
+		print_text(out);
+		s->print(figures);
+	}
+	json_decref(figures);
+	json_decref(out);
+	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	return remove(path);
@@ -319,8 +376,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static int usage(void)
 {
-	fprintf(stderr,
-		"usage: medley-bench kernel|aperture|copy|submit|trap|context [--json] [--repetitions N]\n");
+	fputs(help, stderr);
 	return 2;
 }
 
@@ -341,8 +397,14 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { "repetitions", required_argument, NULL, 'r' },
+						 { "seconds", required_argument, NULL, 's' },
+						 { "policy", required_argument, NULL, 'p' },
+						 { "vgpus", required_argument, NULL, 'v' },
+						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
 	const char *tmp = getenv("TMPDIR"), *type = NULL;
+	struct shared_options many = { 0 };
+	const struct shared *chosen = NULL;
 	static struct run run;
 	char dir[256], bin[512];
 	bool as_json = false;
@@ -355,6 +417,14 @@ int main(int argc, char **argv)
 			as_json = true;
 		else if (opt == 'r' && atoi(optarg) > 0)
 			run.repetitions = atoi(optarg);
+		else if (opt == 's' && atof(optarg) > 0 && atof(optarg) <= 3600)
+			many.seconds = atof(optarg);
+		else if (opt == 'p' && many.policies < SHARED_POLICIES)
+			many.policy[many.policies++] = optarg;
+		else if (opt == 'v' && atoi(optarg) > 0)
+			many.vgpus = (unsigned int)atoi(optarg);
+		else if (opt == 'h')
+			return fputs(help, stdout) < 0;
 		else
 			return usage();
 	}
@@ -365,7 +435,10 @@ int main(int argc, char **argv)
 		type = benchmarks[i].type;
 		run.repetitions = run.repetitions ? run.repetitions : benchmarks[i].repetitions;
 	}
-	if (!type)
+	for (size_t i = 0; optind == argc - 1 && i < MDL_ARRAY_SIZE(shared); i++)
+		if (!strcmp(argv[optind], shared[i].name))
+			chosen = &shared[i];
+	if (!type && !chosen)
 		return usage();
 	/* build/bench/medley-bench */
 	n = readlink("/proc/self/exe", bin, sizeof(bin) - 1);
@@ -386,7 +459,10 @@ int main(int argc, char **argv)
 		signal(SIGINT, SIG_DFL);
 		signal(SIGTERM, SIG_DFL);
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		exit(work(&run, bin, dir, type, as_json));
+		many.bin = bin;
+		many.dir = dir;
+		exit(chosen ? work_shared(chosen, &many, as_json)
+			    : work(&run, bin, dir, type, as_json));
 	}
 	return clean_up(pid, dir);
 }

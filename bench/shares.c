@@ -51,9 +51,9 @@ enum field {
 	WANT
 };
 
-/* [from, to) of one vGPU, cut at the slots' ends. */
+/* [from, to) of one vGPU, cut at the slots' ends, each nanosecond counting as much as `each`. */
 static void spread(const struct shares_input *in, struct slot *slot, size_t slots, unsigned int v,
-		   enum field field, uint64_t from, uint64_t to)
+		   enum field field, uint64_t from, uint64_t to, double each)
 {
 	from = mdl_max_u64(from, in->from_ns);
 	to = mdl_min_u64(to, in->from_ns + slots * SHARES_SLOT_NS);
@@ -61,7 +61,7 @@ static void spread(const struct shares_input *in, struct slot *slot, size_t slot
 		size_t i = (from - in->from_ns) / SHARES_SLOT_NS;
 		uint64_t end = mdl_min_u64(to, in->from_ns + (i + 1) * SHARES_SLOT_NS);
 
-		*(field == RAN ? &slot[i].ran[v] : &slot[i].want[v]) += (double)(end - from);
+		*(field == RAN ? &slot[i].ran[v] : &slot[i].want[v]) += each * (double)(end - from);
 		from = end;
 	}
 }
@@ -76,19 +76,23 @@ static void fill(const struct shares_input *in, struct slot *slot, size_t slots)
 		const struct shares_record *r = &in->record[i];
 		unsigned int v = r->vgpu;
 
+		if (r->kind == SHARES_RUN && r->end_ns <= r->start_ns)
+			continue;
 		if (r->kind == SHARES_RUN) {
-			spread(in, slot, slots, v, RAN, r->start_ns, r->end_ns);
+			spread(in, slot, slots, v, RAN, r->start_ns, r->end_ns,
+			       (double)r->used_ns / (double)(r->end_ns - r->start_ns));
 			continue;
 		}
 		if (awake[v] && r->kind == SHARES_SLEEP && !in->always[v])
-			spread(in, slot, slots, v, WANT, since[v], r->start_ns);
+			spread(in, slot, slots, v, WANT, since[v], r->start_ns, 1);
 		if (!awake[v])
 			since[v] = r->start_ns;
 		awake[v] = r->kind == SHARES_WAKE;
 	}
 	for (unsigned int v = 0; v < in->vgpus; v++)
 		if (in->always[v] || awake[v])
-			spread(in, slot, slots, v, WANT, in->always[v] ? 0 : since[v], UINT64_MAX);
+			spread(in, slot, slots, v, WANT, in->always[v] ? 0 : since[v], UINT64_MAX,
+			       1);
 	for (size_t i = 0; i < slots; i++)
 		shares_divide(in->vgpus, in->weight, slot[i].want, (double)SHARES_SLOT_NS,
 			      slot[i].part);

@@ -34,6 +34,7 @@ struct shares_record {
 	enum shares_kind kind;
 	unsigned int vgpu;
 	uint64_t start_ns, end_ns; /* the same for WAKE and SLEEP */
+	uint64_t used_ns; /* RUN: GPU time, taken as spread evenly */
 };
 
 struct shares_input {

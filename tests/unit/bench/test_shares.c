@@ -6,6 +6,10 @@
 #include "tests/unit/check.h"
 
 #define MS 1000000ull
+#define RUN(v, from, to)                                     \
+	{                                                    \
+		SHARES_RUN, (v), (from), (to), (to) - (from) \
+	}
 
 static void near(double a, double b)
 {
@@ -58,10 +62,9 @@ static void test_backlogged(void)
 	struct shares_result out;
 
 	for (uint64_t i = 0; i < 500; i++) {
-		r[in.records++] = (struct shares_record) { SHARES_RUN, 0, (7 + 4 * i) * MS,
-							   (10 + 4 * i) * MS };
-		r[in.records++] = (struct shares_record) { SHARES_RUN, 1, (10 + 4 * i) * MS,
-							   (11 + 4 * i) * MS };
+		r[in.records++] = (struct shares_record)RUN(0, (7 + 4 * i) * MS, (10 + 4 * i) * MS);
+		r[in.records++] =
+			(struct shares_record)RUN(1, (10 + 4 * i) * MS, (11 + 4 * i) * MS);
 	}
 	CHECK_EQ(shares_compute(&in, &out), 0);
 	CHECK_EQ(out.window[0].windows, 200);
@@ -95,10 +98,9 @@ static void test_idle(void)
 	struct shares_result out;
 
 	for (uint64_t i = 0; i < 10; i++) {
+		r[in.records++] = (struct shares_record)RUN(0, 10 * i * MS, (10 * i + 3) * MS);
 		r[in.records++] =
-			(struct shares_record) { SHARES_RUN, 0, 10 * i * MS, (10 * i + 3) * MS };
-		r[in.records++] = (struct shares_record) { SHARES_RUN, 1, (10 * i + 3) * MS,
-							   (10 * i + 5) * MS };
+			(struct shares_record)RUN(1, (10 * i + 3) * MS, (10 * i + 5) * MS);
 	}
 	CHECK_EQ(shares_compute(&in, &out), 0);
 	near(out.utilisation, 0.5);
@@ -115,10 +117,10 @@ static void test_idle(void)
 static void test_demand(void)
 {
 	static const struct shares_record r[] = {
-		{ SHARES_RUN, 0, 0, 4 * MS },	     { SHARES_WAKE, 1, 4 * MS, 4 * MS },
-		{ SHARES_RUN, 1, 4 * MS, 9 * MS },   { SHARES_RUN, 0, 9 * MS, 15 * MS },
-		{ SHARES_RUN, 1, 15 * MS, 24 * MS }, { SHARES_SLEEP, 1, 24 * MS, 24 * MS },
-		{ SHARES_RUN, 0, 24 * MS, 40 * MS },
+		RUN(0, 0, 4 * MS),	  { SHARES_WAKE, 1, 4 * MS, 4 * MS },
+		RUN(1, 4 * MS, 9 * MS),	  RUN(0, 9 * MS, 15 * MS),
+		RUN(1, 15 * MS, 24 * MS), { SHARES_SLEEP, 1, 24 * MS, 24 * MS },
+		RUN(0, 24 * MS, 40 * MS),
 	};
 	struct shares_input in = { .record = r,
 				   .records = 7,
@@ -146,9 +148,9 @@ static void test_demand(void)
 static void test_edges(void)
 {
 	static const struct shares_record r[] = {
-		{ SHARES_RUN, 1, 0, 15 * MS },
+		RUN(1, 0, 15 * MS),
 		{ SHARES_WAKE, 0, 5 * MS, 5 * MS },
-		{ SHARES_RUN, 0, 15 * MS, 500 * MS },
+		RUN(0, 15 * MS, 500 * MS),
 	};
 	struct shares_input in = { .record = r,
 				   .records = 3,
@@ -170,9 +172,29 @@ static void test_edges(void)
 	near(out.window[0].jain_min, 0.5);
 }
 
+/* A turn in which the GPU idled for a part of the time. */
+static void test_used(void)
+{
+	static const struct shares_record r[] = { { SHARES_RUN, 0, 0, 20 * MS, 5 * MS },
+						  RUN(1, 20 * MS, 30 * MS) };
+	struct shares_input in = { .record = r,
+				   .records = 2,
+				   .vgpus = 2,
+				   .weight = { 1, 2 },
+				   .always = { true, true },
+				   .to_ns = 30 * MS };
+	struct shares_result out;
+
+	CHECK_EQ(shares_compute(&in, &out), 0);
+	near(out.ran_ns[0], 5e6);
+	near(out.utilisation, 0.5);
+	near(out.share[0], 1.0 / 3);
+	near(out.entitlement[0], 1.0 / 3);
+}
+
 static void test_refused(void)
 {
-	struct shares_record r = { SHARES_RUN, 2, 0, MS };
+	struct shares_record r = RUN(2, 0, MS);
 	struct shares_input in = { .record = &r, .vgpus = 2, .weight = { 1, 1 }, .to_ns = 5 * MS };
 	struct shares_result out;
 
@@ -191,8 +213,9 @@ static void test_refused(void)
 }
 
 static const struct check_case cases[] = {
-	{ "divide", test_divide }, { "backlogged", test_backlogged }, { "idle", test_idle },
-	{ "demand", test_demand }, { "edges", test_edges },	      { "refused", test_refused },
+	{ "divide", test_divide },   { "backlogged", test_backlogged }, { "idle", test_idle },
+	{ "demand", test_demand },   { "edges", test_edges },		{ "used", test_used },
+	{ "refused", test_refused },
 };
 
 int main(void)

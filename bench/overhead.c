@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * medley-bench overhead: what sharing costs. One guest alone, and two with weights 3 to 1, in turn, several times: how much work is
+ * done, as the guests' kernels count it. Then one busy guest with and without 64 idle vGPUs beside it, each with a VM of its own that has
+ * opened its device and an idle context.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/util.h"
+#include "fleet.h"
+#include "shared.h"
+
+#define ROUNDS	   5
+#define SECONDS	   2.0
+#define SETTLE_NS  (200 * MDL_NS_PER_MS)
+#define IDLE_VGPUS 64
+#define LENGTHS	   3
+#define IDLE_TIMES 2 /* as long: this one is about nothing */
+
+static const char *const length[LENGTHS] = { "loop 1000", "loop 20000",
+					     "random 100 1000 20000 500000" };
+
+/* Work a second of guests [0, n), in seconds of the GPU; negative: failed. */
+static double throughput(struct fleet *f, unsigned int n, const char *load, double seconds)
+{
+	struct fleet_count a[2], b[2];
+	double sum = 0;
+
+	if (!fleet_idle(f))
+		return -1;
+	for (unsigned int i = 0; i < n; i++)
+		if (!fleet_tell(f, i, "%s", load))
+			return -1;
+	fleet_sleep_ns(SETTLE_NS);
+	if (!fleet_count(f, n, a))
+		return -1;
+	fleet_sleep_ns((uint64_t)(seconds * 1e9));
+	if (!fleet_count(f, n, b))
+		return -1;
+	for (unsigned int i = 0; i < n; i++)
+		sum += fleet_work_s(f, b[i].chunks - a[i].chunks) /
+		       ((double)(b[i].at_ns - a[i].at_ns) / 1e9);
+	return sum;
+}
+
+static bool split(struct fleet *f, double seconds, json_t *out, double *ret_cost)
+{
+	double all[LENGTHS];
+
+	for (unsigned int k = 0; k < LENGTHS; k++) {
+		double alone[ROUNDS], both[ROUNDS], cost[ROUNDS];
+
+		for (unsigned int i = 0; i < ROUNDS; i++) {
+			/* Which comes first changes: the machine may get slower or faster meanwhile. */
+			if (i % 2)
+				both[i] = throughput(f, 2, length[k], seconds);
+			alone[i] = throughput(f, 1, length[k], seconds);
+			if (i % 2 == 0)
+				both[i] = throughput(f, 2, length[k], seconds);
+			if (alone[i] <= 0 || both[i] <= 0)
+				return false;
+			cost[i] = 1 - both[i] / alone[i];
+			fprintf(stderr, "medley-bench: %s: alone %.4f, 75/25 %.4f\n", length[k],
+				alone[i], both[i]);
+		}
+		all[k] = 1 - shared_median(both, ROUNDS) / shared_median(alone, ROUNDS);
+		json_array_append_new(
+			out, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "load", length[k], "alone",
+				       shared_number(shared_median(alone, ROUNDS)), "split",
+				       shared_number(shared_median(both, ROUNDS)), "cost",
+				       shared_number(all[k]), "cost_least",
+				       shared_number(shared_quantile(cost, ROUNDS, 0)), "cost_most",
+				       shared_number(shared_quantile(cost, ROUNDS, 1))));
+	}
+	*ret_cost = all[0];
+	for (unsigned int k = 1; k < LENGTHS; k++)
+		*ret_cost = fmax(*ret_cost, all[k]);
+	return true;
+}
+
+/* Without, with, without ...: the idle ones are started and ended in between. */
+static bool idle(struct fleet *f, double seconds, unsigned int n, double *ret_cost)
+{
+	double without[2 * ROUNDS], with[ROUNDS];
+
+	for (unsigned int i = 0; i < 2 * ROUNDS; i++) {
+		if (i == ROUNDS && !fleet_shrink(f, 1))
+			return false;
+		if ((without[i] = throughput(f, 1, length[0], seconds)) <= 0)
+			return false;
+		if (i != ROUNDS - 1)
+			continue;
+		if (!fleet_idle(f) || !fleet_grow(f, 1 + n, false))
+			return false;
+		for (unsigned int k = 0; k < ROUNDS; k++)
+			if ((with[k] = throughput(f, 1, length[0], seconds)) <= 0)
+				return false;
+	}
+	*ret_cost = 1 - shared_median(with, ROUNDS) / shared_median(without, 2 * ROUNDS);
+	return true;
+}
+
+json_t *overhead_run(const struct shared_options *o)
+{
+	static const char *const more[] = { "--pool", "0", NULL };
+	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost, idle_cost;
+	unsigned int vgpus = o->vgpus && o->vgpus < IDLE_VGPUS ? o->vgpus : IDLE_VGPUS;
+	json_t *loads = json_array(), *out = NULL;
+	struct fleet fleet, *f = &fleet;
+
+	if (fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 3, 1 }, 2) &&
+	    split(f, seconds, loads, &split_cost) && fleet_idle(f) && fleet_shrink(f, 1) &&
+	    idle(f, seconds * IDLE_TIMES, vgpus, &idle_cost))
+		out = json_pack(
+			"{s:o, s:o, s:i, s:O, s:s}", "split_cost", shared_number(split_cost),
+			"idle64_cost", shared_number(idle_cost), "idle_vgpus", (int)vgpus, "loads",
+			loads, "method",
+			"work counted by the kernels in the guests' memory; split_cost: 1 - two guests of weights 3:1 together / "
+			"one alone while the other idles, medians, alternating, the largest of three lengths of kernels; "
+			"idle64_cost: 1 - one guest beside idle vGPUs / without them, medians, without both before and after; "
+			"each idle vGPU has a VM and an open, idle context; policy fair");
+	fleet_stop(f);
+	json_decref(loads);
+	return out;
+}

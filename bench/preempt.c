@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * medley-bench preempt: two guests with kernels that do not end, so every turn ends with a stop. From medleyd's trace: how long after
+ * the end of a turn (asked_ns) the GPU is back (end_ns). Not by medleyd's word: the CPU clocks of the executors' threads
+ * are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was used
+ * although it should have stopped.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/util.h"
+#include "fleet.h"
+#include "shared.h"
+
+#define SECONDS	  6.0
+#define SETTLE_NS (300 * MDL_NS_PER_MS)
+#define SAMPLE_NS (300 * MDL_NS_PER_US)
+#define SAMPLED_PART \
+	3 /* the clocks are read in one part of so many of the time: reading them uses CPU, too */
+#define EXECUTORS 8
+
+struct sample {
+	uint64_t at_ns;
+	uint64_t cpu_ns[2];
+};
+
+struct clocks { /* executors of the two guests, found by what they use */
+	clockid_t clock[2];
+	struct sample *sample;
+	size_t samples, room;
+};
+
+/* A process's CPU clock, as clock_getcpuclockid(3) makes it. */
+static bool cpu_clock(pid_t pid, clockid_t *ret_clock)
+{
+	return clock_getcpuclockid(pid, ret_clock) == 0;
+}
+
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* All executors (medley-exec) below medleyd that have used CPU time lately: name and parent stand in /proc/PID/stat. */
+static size_t find_executors(const struct fleet *f, pid_t *pid, size_t max)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	size_t n = 0;
+
+	while (proc && (e = readdir(proc)) && n < max) {
+		char path[300], name[64];
+		int id, parent;
+		FILE *stat;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+		stat = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+		if (!stat)
+			continue;
+		if (fscanf(stat, "%d (%63[^)]) %*c %d", &id, name, &parent) == 3 &&
+		    parent == f->stack.medleyd && !strncmp(name, "medley-exec", 11))
+			pid[n++] = id;
+		fclose(stat);
+	}
+	if (proc)
+		closedir(proc);
+	return n;
+}
+
+/* Which is whose: it is the one that works while only that guest does. */
+static bool find_clocks(struct fleet *f, struct clocks *c)
+{
+	pid_t pid[EXECUTORS];
+	size_t n = find_executors(f, pid, EXECUTORS);
+
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t before[EXECUTORS] = { 0 }, most = 0;
+		clockid_t clock[EXECUTORS];
+
+		if (!fleet_idle(f) || !fleet_tell(f, i, "endless"))
+			return false;
+		for (size_t k = 0; k < n; k++)
+			before[k] =
+				cpu_clock(pid[k], &clock[k]) ? read_clock(clock[k]) : UINT64_MAX;
+		fleet_sleep_ns(200 * MDL_NS_PER_MS);
+		for (size_t k = 0; k < n; k++) {
+			uint64_t used =
+				before[k] != UINT64_MAX ? read_clock(clock[k]) - before[k] : 0;
+
+			if (used > most) {
+				most = used;
+				c->clock[i] = clock[k];
+			}
+		}
+		if (most < 50 * MDL_NS_PER_MS)
+			return false;
+	}
+	return c->clock[0] != c->clock[1];
+}
+
+static bool sample(struct clocks *c, uint64_t until_ns)
+{
+	while (mdl_now_ns() < until_ns) {
+		struct sample *s;
+
+		if (c->samples == c->room) {
+			c->room = c->room ? 2 * c->room : 4096;
+			s = realloc(c->sample, c->room * sizeof(*s));
+			if (!s)
+				return false;
+			c->sample = s;
+		}
+		s = &c->sample[c->samples++];
+		/* The time in between both reads: what is used counts as if used before it and after the one before. */
+		s->cpu_ns[0] = read_clock(c->clock[0]);
+		s->at_ns = mdl_now_ns();
+		s->cpu_ns[1] = read_clock(c->clock[1]);
+		fleet_sleep_ns(SAMPLE_NS);
+	}
+	return true;
+}
+
+struct outcome {
+	double *back_us; /* from the end of the turn until the GPU was back */
+	double *next_us; /* until the next one had it */
+	size_t turns;
+	unsigned int yielded, preempted, expired;
+	double unowned_us; /* CPU time used in turns of the other */
+	double watched_s; /* how long that was looked for */
+};
+
+static void measure_turns(const struct fleet *f, struct outcome *out)
+{
+	for (size_t i = 0; i < f->turns; i++) {
+		const struct fleet_turn *t = &f->turn[i];
+
+		if (t->record.kind != SHARES_RUN || !t->asked_ns)
+			continue;
+		out->preempted += t->preempted;
+		out->expired += t->expired;
+		out->yielded += !t->preempted && !t->expired;
+		out->back_us[out->turns] = (double)(t->record.end_ns - t->asked_ns) / 1e3;
+		out->next_us[out->turns] = 0;
+		for (size_t k = i + 1; k < f->turns && out->next_us[out->turns] <= 0; k++)
+			if (f->turn[k].record.kind == SHARES_RUN)
+				out->next_us[out->turns] =
+					(double)(f->turn[k].record.start_ns - t->asked_ns) / 1e3;
+		out->turns++;
+	}
+}
+
+/* Pairs of reads within one turn: the other must not have run. */
+static void check_clocks(const struct fleet *f, const struct clocks *c, struct outcome *out)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < f->turns; i++) {
+		const struct shares_record *t = &f->turn[i].record;
+
+		if (t->kind != SHARES_RUN || t->vgpu > 1)
+			continue;
+		while (k < c->samples && c->sample[k].at_ns < t->start_ns)
+			k++;
+		for (; k + 1 < c->samples && c->sample[k + 1].at_ns <= t->end_ns; k++) {
+			const struct sample *s = &c->sample[k];
+
+			out->unowned_us +=
+				(double)(s[1].cpu_ns[!t->vgpu] - s[0].cpu_ns[!t->vgpu]) / 1e3;
+			out->watched_s += (double)(s[1].at_ns - s[0].at_ns) / 1e9;
+		}
+	}
+}
+
+static json_t *figures(struct outcome *r)
+{
+	return json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:s}", "p50_us",
+		shared_number(shared_median(r->back_us, r->turns)), "p99_us",
+		shared_number(shared_quantile(r->back_us, r->turns, 0.99)), "max_us",
+		shared_number(shared_quantile(r->back_us, r->turns, 1)), "next_p50_us",
+		shared_number(shared_median(r->next_us, r->turns)), "next_p99_us",
+		shared_number(shared_quantile(r->next_us, r->turns, 0.99)), "turns", (int)r->turns,
+		"stopped", (int)r->preempted, "unconfirmed", (int)r->expired, "given_back",
+		(int)r->yielded, "cpu_in_others_turns",
+		shared_number(r->watched_s > 0 ? r->unowned_us / r->watched_s / 1e6 : 0),
+		"watched_s", shared_number(r->watched_s), "method",
+		"two guests with endless kernels, policy round-robin; p50_us, p99_us: from the end of a turn (asked_ns of "
+		"medleyd's trace) to the GPU being back (end_ns), next_*: to the next turn's start; unconfirmed: stops that the "
+		"kernel had not confirmed in time, and that therefore count as done; cpu_in_others_turns: CPU time of "
+		"an executor during turns of the other, in CPUs, by its CPU clock, read from outside");
+}
+
+json_t *preempt_run(const struct shared_options *o)
+{
+	static const char *const more[] = { "--pool", "0", NULL };
+	double seconds = o->seconds > 0 ? o->seconds : SECONDS;
+	struct fleet fleet, *f = &fleet;
+	struct clocks clocks = { 0 };
+	struct outcome r = { 0 };
+	json_t *out = NULL;
+	bool ok = fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+		  fleet_set_policy(f, "round-robin", false);
+
+	if (ok && !find_clocks(f, &clocks)) {
+		fprintf(stderr, "medley-bench: the guests' executors are not found\n");
+		ok = false;
+	}
+	ok = ok && fleet_idle(f) && fleet_tell(f, 0, "endless") && fleet_tell(f, 1, "endless");
+	if (ok) {
+		fleet_sleep_ns(SETTLE_NS);
+		ok = fleet_trace(f);
+	}
+	if (ok) {
+		fleet_sleep_ns((uint64_t)(seconds * 1e9));
+		ok = fleet_trace(f);
+	}
+	r.back_us = calloc(f->turns + 1, sizeof(double));
+	r.next_us = calloc(f->turns + 1, sizeof(double));
+	ok = ok && r.back_us && r.next_us;
+	if (ok) {
+		measure_turns(f, &r);
+		ok = sample(&clocks, mdl_now_ns() + (uint64_t)(seconds / SAMPLED_PART * 1e9)) &&
+		     fleet_trace(f);
+	}
+	if (ok)
+		check_clocks(f, &clocks, &r);
+	fleet_stop(f);
+	if (ok)
+		out = figures(&r);
+	free(r.back_us);
+	free(r.next_us);
+	free(clocks.sample);
+	return out;
+}
