@@ -67,8 +67,8 @@ static void screen_size(struct screen *s)
 	struct winsize w = { 0 };
 
 	s->rows = 24;
-	s->columns = 200;
-	if (s->on && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_row && w.ws_col) {
+	s->columns = 80;
+	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_row && w.ws_col) {
 		s->rows = w.ws_row;
 		s->columns = w.ws_col;
 	}
@@ -91,77 +91,224 @@ static bool wait_or_leave(struct screen *s, int ms)
 
 static void end_line(const struct screen *s)
 {
-	fputs(s->on ? "\033[K\n" : "\n", stdout);
+	/* Clears the next one before it is written: in the last column it would take a character. */
+	fputs(s->on ? "\n\033[K" : "\n", stdout);
 }
 
-static void bar(double share)
+/* Short enough for its column, whatever it has grown to. */
+static const char *count_text(uint64_t v, char *b, size_t n)
 {
-	int full = (int)(share * BAR_CELLS + 0.5);
-
-	for (int i = 0; i < BAR_CELLS; i++)
-		putchar(i < full ? '#' : '.');
+	if (v < 1000000)
+		snprintf(b, n, "%" PRIu64, v);
+	else if (v < 1000000000)
+		snprintf(b, n, "%.1fM", (double)v / 1e6);
+	else
+		snprintf(b, n, "%.1fG", (double)v / 1e9);
+	return b;
 }
 
-static void draw_vgpu(const struct screen *s, const json_t *v)
+static double part(const json_t *v, const char *key)
 {
-	double share = json_real_value(json_object_get(v, "share"));
-	char vram[24], used[24];
+	return json_real_value(json_object_get(v, key));
+}
 
-	printf("%-20.20s %-11s %-8s %5.1f%% ", text_of(v, "name"), text_of(v, "type"),
-	       text_of(v, "state"), 100 * share);
-	if (s->columns >= 120)
-		bar(share);
-	printf(" %10s %10" PRIu64 " %8" PRIu64 " %7" PRIu64 " %6" PRIu64 " %6s",
-	       time_text(int_of(v, "gpu_time_ns"), used, sizeof(used)), int_of(v, "commands"),
-	       int_of(v, "kernels"), int_of(v, "preemptions"), int_of(v, "faults"),
-	       size_text(int_of(v, "vram_bytes"), vram, sizeof(vram)));
+/* ---- columns ---- */
+
+struct column {
+	const char *title;
+	int width;
+	int from; /* shown on screens at least so wide */
+	bool left;
+	void (*cell)(const json_t *v, char *b, size_t n);
+};
+
+static void c_state(const json_t *v, char *b, size_t n)
+{
+	bool throttled = json_is_true(json_object_get(v, "throttled"));
+
+	snprintf(b, n, "%s", throttled ? "throttled" : text_of(v, "state"));
+}
+
+static void c_share(const json_t *v, char *b, size_t n)
+{
+	snprintf(b, n, "%.1f%%", 100 * part(v, "share"));
+}
+
+static void c_due(const json_t *v, char *b, size_t n)
+{
+	snprintf(b, n, "%.1f%%", 100 * part(v, "entitlement"));
+}
+
+/* What it has, and a mark at what it is due. */
+static void c_bar(const json_t *v, char *b, size_t n)
+{
+	int full = (int)(part(v, "share") * BAR_CELLS + 0.5);
+	int mark = (int)(part(v, "entitlement") * BAR_CELLS + 0.5) - 1;
+
+	for (int i = 0; i < BAR_CELLS && (size_t)i + 1 < n; i++) {
+		b[i] = i == mark ? '|' : i < full ? '#' : '.';
+		b[i + 1] = 0;
+	}
+}
+
+#define COUNT(name, key)                                        \
+	static void name(const json_t *v, char *b, size_t n)    \
+	{                                                       \
+		count_text(int_of(v, key), b, n);               \
+	}
+COUNT(c_queue, "queue")
+COUNT(c_preemptions, "preemptions")
+COUNT(c_faults, "faults")
+COUNT(c_resets, "resets")
+COUNT(c_weight, "weight")
+COUNT(c_commands, "commands")
+COUNT(c_kernels, "kernels")
+
+static void c_vram(const json_t *v, char *b, size_t n)
+{
+	size_text(int_of(v, "vram_bytes"), b, n);
+}
+
+static void c_gpu_time(const json_t *v, char *b, size_t n)
+{
+	time_text(int_of(v, "gpu_time_ns"), b, n);
+}
+
+static void c_bounds(const json_t *v, char *b, size_t n)
+{
+	char low[24] = "-", high[24] = "-";
+
+	if (int_of(v, "reservation"))
+		snprintf(low, sizeof(low), "%" PRIu64, int_of(v, "reservation"));
+	if (int_of(v, "cap"))
+		snprintf(high, sizeof(high), "%" PRIu64, int_of(v, "cap"));
+	snprintf(b, n, "%s/%s", low, high);
+}
+
+static void c_type(const json_t *v, char *b, size_t n)
+{
+	snprintf(b, n, "%s", text_of(v, "type"));
+}
+
+/* After the name. Those for any screen take 59 columns: with names of 21, 80. */
+static const struct column columns[] = {
+	{ "STATE", 9, 0, true, c_state },
+	{ "SHARE", 6, 0, false, c_share },
+	{ "", BAR_CELLS, 101, true, c_bar },
+	{ "DUE", 6, 0, false, c_due },
+	{ "QUEUE", 6, 0, false, c_queue },
+	{ "PREEMPT", 7, 0, false, c_preemptions },
+	{ "FAULTS", 6, 0, false, c_faults },
+	{ "RESETS", 6, 0, false, c_resets },
+	{ "VRAM", 5, 0, false, c_vram },
+	{ "WEIGHT", 6, 118, false, c_weight },
+	{ "RES/CAP", 7, 118, false, c_bounds },
+	{ "GPU TIME", 9, 150, false, c_gpu_time },
+	{ "COMMANDS", 8, 150, false, c_commands },
+	{ "KERNELS", 8, 168, false, c_kernels },
+	{ "TYPE", 11, 168, true, c_type },
+};
+
+#define COLUMNS (sizeof(columns) / sizeof(columns[0]))
+#define NAME_MAX_SHOWN 32
+
+/* As wide as the longest, in what the other columns leave. */
+static int name_width(const struct screen *s, const json_t *list)
+{
+	int width = 4, left = s->columns;
+	const json_t *v;
+	size_t i;
+
+	for (size_t k = 0; k < COLUMNS; k++)
+		if (s->columns >= columns[k].from)
+			left -= columns[k].width + 1;
+	json_array_foreach((json_t *)list, i, v) {
+		int n = (int)strlen(text_of(v, "name"));
+
+		width = n > width ? n : width;
+	}
+	left = left < 8 ? 8 : left < NAME_MAX_SHOWN ? left : NAME_MAX_SHOWN;
+	return width < left ? width : left;
+}
+
+/* One row; v NULL: the titles. No blanks at its end. */
+static void draw_row(const struct screen *s, const json_t *v, int name)
+{
+	char row[512], cell[64];
+	int n = snprintf(row, sizeof(row), "%-*.*s", name, name, v ? text_of(v, "name") : "VGPU");
+
+	for (size_t k = 0; k < COLUMNS; k++) {
+		const struct column *c = &columns[k];
+
+		if (s->columns < c->from)
+			continue;
+		if (v)
+			c->cell(v, cell, sizeof(cell));
+		else
+			snprintf(cell, sizeof(cell), "%s", c->title);
+		n += snprintf(row + n, sizeof(row) - (size_t)n, " %*.*s",
+			      c->left ? -c->width : c->width, c->width, cell);
+	}
+	while (n && row[n - 1] == ' ')
+		row[--n] = 0;
+	if (s->on && !v)
+		printf("\033[7m%s\033[0m", row);
+	else
+		fputs(row, stdout);
 	end_line(s);
 }
 
-static double busy(const json_t *list, const char *pgpu)
+/* ---- the picture ---- */
+
+static void draw_pgpu(const struct screen *s, const json_t *p, const json_t *list,
+		      uint64_t uptime_ns)
 {
-	double total = 0;
+	char a[24], b[24];
+	double busy = 0;
 	const json_t *v;
 	size_t i;
 
 	json_array_foreach((json_t *)list, i, v)
-		if (!strcmp(text_of(v, "pgpu"), pgpu))
-			total += json_real_value(json_object_get(v, "share"));
-	return total;
+		if (!strcmp(text_of(v, "pgpu"), text_of(p, "name")))
+			busy += part(v, "share");
+	printf("%s: policy %s, quantum %s, grace %s%s", text_of(p, "name"), text_of(p, "policy"),
+	       time_text(int_of(p, "quantum_ns"), a, sizeof(a)),
+	       time_text(int_of(p, "grace_ns"), b, sizeof(b)),
+	       json_is_true(json_object_get(p, "nonpreemptive")) ? ", nonpreemptive" : "");
+	end_line(s);
+	printf("  %.1f%% busy, %" PRIu64 " waiting, VRAM %s of %s", 100 * busy,
+	       int_of(p, "waiting"), size_text(int_of(p, "vram_used"), a, sizeof(a)),
+	       size_text(int_of(p, "vram_bytes"), b, sizeof(b)));
+	printf(", %" PRIu64 " vGPU%s, up %s", int_of(p, "vgpus"),
+	       int_of(p, "vgpus") == 1 ? "" : "s", time_text(uptime_ns, a, sizeof(a)));
+	end_line(s);
 }
 
 static void draw(const struct screen *s, const json_t *stats)
 {
 	const json_t *list = json_object_get(stats, "vgpus"),
+		     *pgpus = json_object_get(stats, "pgpus"),
 		     *x = json_object_get(stats, "executors"), *v;
-	char used[24], all[24], up[24];
-	int rows = 0;
-	size_t i;
+	/* What stands above and below the rows. */
+	size_t rest = 2 * json_array_size(pgpus) + 4, shown = json_array_size(list), i;
+	int name = name_width(s, list);
 
+	if (s->on && shown + rest > (size_t)s->rows)
+		shown = (size_t)s->rows > rest + 1 ? (size_t)s->rows - rest - 1 : 0;
 	if (s->on)
-		fputs("\033[H", stdout);
-	json_array_foreach(json_object_get(stats, "pgpus"), i, v) {
-		printf("%s: %5.1f%% busy, VRAM %s of %s, %" PRIu64 " vGPUs, %s, %" PRIu64
-		       " waiting, up %s",
-		       text_of(v, "name"), 100 * busy(list, text_of(v, "name")),
-		       size_text(int_of(v, "vram_used"), used, sizeof(used)),
-		       size_text(int_of(v, "vram_bytes"), all, sizeof(all)), int_of(v, "vgpus"),
-		       text_of(v, "policy"), int_of(v, "waiting"),
-		       time_text(int_of(stats, "uptime_ns"), up, sizeof(up)));
-		end_line(s);
-	}
+		fputs("\033[H\033[K", stdout);
+	json_array_foreach((json_t *)pgpus, i, v)
+		draw_pgpu(s, v, list, int_of(stats, "uptime_ns"));
 	printf("executors: %" PRIu64 " in use, %" PRIu64 " warm, %" PRIu64 " warming",
 	       int_of(x, "granted"), int_of(x, "warm"), int_of(x, "warming"));
 	end_line(s);
 	end_line(s);
-	printf("%s%-20s %-11s %-8s %6s %*s %10s %10s %8s %7s %6s %6s%s", s->on ? "\033[7m" : "",
-	       "VGPU", "TYPE", "STATE", "SHARE", s->columns >= 120 ? BAR_CELLS : 0, "", "GPU TIME",
-	       "COMMANDS", "KERNELS", "PREEMPT", "FAULTS", "VRAM", s->on ? "\033[0m" : "");
-	end_line(s);
-	json_array_foreach((json_t *)list, i, v) {
-		if (s->on && ++rows > s->rows - 6)
-			break;
-		draw_vgpu(s, v);
+	draw_row(s, NULL, name);
+	for (i = 0; i < shown; i++)
+		draw_row(s, json_array_get(list, i), name);
+	if (shown < json_array_size(list)) {
+		printf("and %zu more", json_array_size(list) - shown);
+		end_line(s);
 	}
 	if (s->on)
 		fputs("\033[J", stdout);
