@@ -7,8 +7,9 @@
  * device is told CTX_LOST, exactly once for each executor that was granted.
  *
  * vGPUs that wait for an executor are served in turn, one context at a time, and each at a limited
- * pace, so that a guest that opens and closes contexts in a loop delays nobody else. Part of
- * medleyd's one thread.
+ * pace, so that a guest that opens and closes contexts in a loop delays nobody else. A vGPU that
+ * loses executors (a crash, the watchdog, one that had to be killed) again and again gets the next
+ * ones after ever longer pauses. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -34,6 +36,11 @@
 /* Pace of one vGPU: this many at once, then one each interval. */
 #define OPEN_BURST	 16
 #define OPEN_INTERVAL_NS (100 * MDL_NS_PER_MS)
+/* So many losses within the window begin a series; each one more doubles the pause. */
+#define LOSSES_MIN	 3
+#define LOSSES_WINDOW_NS (10 * MDL_NS_PER_S)
+#define PAUSE_FIRST_NS	 (50 * MDL_NS_PER_MS)
+#define PAUSE_MAX_NS	 (10 * MDL_NS_PER_S)
 
 static int on_pool_timer(sd_event_source *s, uint64_t usec, void *arg);
 
@@ -45,13 +52,23 @@ static void pool_later(struct manager *m, uint64_t ns)
 	}
 }
 
+/* Not so long as it has overdrawn, or lost too many. */
+static bool may_open(const struct vgpu *v)
+{
+	return v->burn_ns >= 0 && !v->throttled;
+}
+
 static uint32_t waiting_contexts(struct manager *m)
 {
 	uint32_t n = 0;
 
 	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
-	     i = mdl_instance_next(m->mdev, i))
-		n += (uint32_t)__builtin_popcountll(((struct vgpu *)i->owner)->open_wanted);
+	     i = mdl_instance_next(m->mdev, i)) {
+		const struct vgpu *v = i->owner;
+
+		if (may_open(v))
+			n += (uint32_t)__builtin_popcountll(v->open_wanted);
+	}
 	return n;
 }
 
@@ -125,6 +142,64 @@ static void pool_member_died(struct executor *x, int status)
 		m->pool_deaths++;
 }
 
+/* It did not just do as it was told. */
+static bool guests_doing(const struct executor *x, int status)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return x->killed && !x->expected;
+	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || !x->expected;
+}
+
+/* ---- those who lose them again and again ---- */
+
+static int on_open_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+	struct vgpu *v = arg;
+
+	v->throttled = mdl_now_ns() < v->pause_end_ns;
+	executor_serve(v->m);
+	return 0;
+}
+
+/* The vGPU is looked at again then. */
+static void serve_at(struct vgpu *v, uint64_t ns)
+{
+	if (!v->open_timer)
+		sd_event_add_time(v->m->event, &v->open_timer, CLOCK_MONOTONIC, 0, 1000,
+				  on_open_timer, v);
+	if (!v->open_timer) {
+		v->throttled = false;
+		return;
+	}
+	sd_event_source_set_time(v->open_timer, ns / 1000 + 1);
+	sd_event_source_set_enabled(v->open_timer, SD_EVENT_ONESHOT);
+}
+
+static void count_loss(struct vgpu *v, uint64_t now)
+{
+	bool pause = v->losses >= LOSSES_MIN;
+	uint64_t quiet_since = pause ? v->pause_end_ns : v->losses_since_ns, ns;
+
+	if (now > quiet_since && now - quiet_since > LOSSES_WINDOW_NS)
+		v->losses = 0;
+	if (!v->losses++)
+		v->losses_since_ns = now;
+	if (v->losses < LOSSES_MIN)
+		return;
+	ns = mdl_min_u64(PAUSE_FIRST_NS << mdl_min_u64(v->losses - LOSSES_MIN, 16), PAUSE_MAX_NS);
+	v->pause_end_ns = now + ns;
+	if (!v->throttled) {
+		v->throttled = true;
+		mdl_log_limited(&v->lost_log, MDL_LOG_WARN,
+				"%s: lost %u executors: no new one for %llu ms", v->inst->name,
+				v->losses, (unsigned long long)(ns / MDL_NS_PER_MS));
+		api_event(v->m, "throttled", v,
+			  json_pack("{s:i, s:I}", "losses", (int)v->losses, "pause_ns",
+				    (json_int_t)ns));
+	}
+	serve_at(v, v->pause_end_ns);
+}
+
 static void on_executor_ended(struct process *p, int status)
 {
 	struct executor *x = mdl_container_of(p, struct executor, process);
@@ -143,6 +218,8 @@ static void on_executor_ended(struct process *p, int status)
 		lease_leave(x);
 	}
 	account_retire(x);
+	if (guests_doing(x, status) && !v->removing && v->device.pid)
+		count_loss(v, mdl_now_ns());
 	if (!x->expected && !x->lost_error && !v->removing && v->device.pid) {
 		v->executors_lost++;
 		process_describe_end(status, how, sizeof(how));
@@ -357,14 +434,6 @@ static void hand_out(struct executor *x, struct vgpu *v, uint32_t ctx)
 	mdl_close_fd(&x->map);
 }
 
-static int on_open_timer(sd_event_source *s, uint64_t usec, void *arg)
-{
-	struct vgpu *v = arg;
-
-	executor_serve(v->m);
-	return 0;
-}
-
 /*
  * Whether the vGPU's pace allows one more now; if not, it is looked at again when it does. The
  * executor must be replaced: starting them takes no more than one CPU's time for each vGPU.
@@ -378,14 +447,7 @@ static bool pace_allows(struct vgpu *v, uint64_t now, const struct executor *x)
 		v->open_tat_ns = tat + interval;
 		return true;
 	}
-	if (!v->open_timer)
-		sd_event_add_time_relative(v->m->event, &v->open_timer, CLOCK_MONOTONIC, 0, 1000,
-					   on_open_timer, v);
-	if (v->open_timer) {
-		sd_event_source_set_time_relative(
-			v->open_timer, (tat - now - OPEN_BURST * interval) / 1000 + 1);
-		sd_event_source_set_enabled(v->open_timer, SD_EVENT_ONESHOT);
-	}
+	serve_at(v, tat - OPEN_BURST * interval);
 	return false;
 }
 
@@ -402,7 +464,7 @@ void executor_serve(struct manager *m)
 			i = mdl_instance_next(m->mdev, NULL);
 			v = i->owner;
 		}
-		if (v->open_wanted && v->burn_ns >= 0 && pace_allows(v, now, x)) {
+		if (v->open_wanted && may_open(v) && pace_allows(v, now, x)) {
 			uint32_t ctx = (uint32_t)__builtin_ctzll(v->open_wanted);
 
 			v->open_wanted &= ~(1ull << ctx);

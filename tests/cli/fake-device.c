@@ -60,9 +60,10 @@ static void granted(const struct mdl_ipc_ctx *m, int fds[2])
 	}
 }
 
-static void lost(const struct mdl_ipc_ctx *m)
+static void lost(const struct mdl_ipc_lost *m)
 {
-	fprintf(stderr, "fake-device: lost %u error %u\n", m->ctx, m->error);
+	fprintf(stderr, "fake-device: lost %u error %u channel %#x tag %#x\n", m->ctx, m->error,
+		m->chan, m->tag);
 	close(control[m->ctx]);
 	close(map[m->ctx]);
 	if (reopen || closing)
@@ -73,6 +74,7 @@ static void serve(void)
 {
 	union {
 		struct mdl_ipc_ctx ctx;
+		struct mdl_ipc_lost lost;
 		char bytes[MDL_IPC_MAX_BYTES];
 	} msg;
 	int fds[MDL_IPC_MAX_FDS];
@@ -92,7 +94,7 @@ static void serve(void)
 			granted(&msg.ctx, fds);
 			break;
 		case MDL_IPC_CTX_LOST:
-			lost(&msg.ctx);
+			lost(&msg.lost);
 			break;
 		default:
 			exit(1);
