@@ -97,6 +97,7 @@ void executor_free(struct executor *x)
 		return;
 	if (x->vgpu)
 		unlink_from_vgpu(x);
+	place_end(x);
 	x->ready_source = sd_event_source_disable_unref(x->ready_source);
 	x->want_source = sd_event_source_disable_unref(x->want_source);
 	x->want_timer = sd_event_source_disable_unref(x->want_timer);

@@ -357,6 +357,7 @@ static int on_want(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	    sd_event_add_time_relative(x->m->event, &x->want_timer, CLOCK_MONOTONIC,
 				       WANTS_WINDOW_NS / 1000, 1000, on_want_timer, x) >= 0)
 		sd_event_source_set_enabled(x->want_source, SD_EVENT_OFF);
+	place_look(x);
 	if (!x->killed)
 		lease_update(x->vgpu);
 	return 0;

@@ -4,13 +4,15 @@
  * runs them under the lease. One thread does everything here; kernels run on the backend's threads while it waits for them. So
  * nothing is asked of the control link while a kernel runs: medley-device has a time limit for that and kills.
  *
- * Awake, it polls put of every channel. Some time after the last work it says so (doorbell_wanted) and sleeps on doorbells, the
- * control link, the grant and the compiler. A channel that waits for a semaphore is looked at from time to time, without the lease.
+ * Awake, it polls put of every channel, as long as awake.c finds that worth it and work could start at once, which is while the vGPU
+ * has the lease. Then it says so (doorbell_wanted) and sleeps on doorbells, the control link, the grant and the compiler. A channel
+ * that waits for a semaphore is looked at from time to time, without the lease.
  */
 #include "exec/frontend.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,16 +21,14 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/util.h"
+#include "exec/awake.h"
 #include "exec/control.h"
 #include "exec/fault.h"
 
-#define AWAKE_NS	(100 * MDL_NS_PER_US)	/* polls so long after the last work */
 #define EVENTS_EVERY_NS	(50 * MDL_NS_PER_US)	/* while busy or awake, descriptors are looked at so often */
 #define RETRY_MIN_NS	(50 * MDL_NS_PER_US)	/* semaphores are looked at again after this, then twice as long, ... */
 #define RETRY_MAX_NS	(2 * MDL_NS_PER_MS)
 #define EVENTS_MAX	16
-#define STARVED_NS	(80 * MDL_NS_PER_US)	/* work that comes so soon after a poll in vain was waiting for the CPU; a VM needs 40 us for a doorbell */
-#define SKIP_MAX	255u
 
 /* What a round over all channels found. */
 struct round {
@@ -36,35 +36,6 @@ struct round {
 	bool ready;		/* a packet could run but there is no lease */
 	bool blocked;		/* a packet waits for a semaphore */
 };
-
-/*
- * Whether staying awake is worth it. Kernels exist that wake us on the waker's CPU though another one is idle: then the guest's CPU
- * stands still while we poll for what it would do next (seen: a semaphore release took 107 us, all of AWAKE_NS and the wake-up). The
- * sign is a poll in vain and work right after it; then the next sleeps come at once, twice as many each time, and then one
- * poll tries again.
- */
-struct awake {
-	bool polled;		/* since the last sleep or packet */
-	uint32_t skip, skip_next;
-};
-
-static void poll_succeeded(struct awake *a)
-{
-	if (a->polled)
-		a->skip_next = 0;
-	a->polled = false;
-}
-
-static void slept(struct awake *a, uint64_t ns, bool work)
-{
-	if (work && a->polled && ns < STARVED_NS) {
-		a->skip_next = (uint32_t)mdl_min_u64(a->skip_next * 2 + 1, SKIP_MAX);
-		a->skip = a->skip_next;
-	} else if (work && a->skip) {
-		a->skip--;
-	}
-	a->polled = false;
-}
 
 static void relax(void)
 {
@@ -130,8 +101,25 @@ static int serve(struct mdl_exec *x, struct mdl_exec_chan *c, struct round *r)
 	}
 }
 
+/* For those who look at the manager: what waits in the rings. */
+static void tell_queued(struct mdl_exec *x)
+{
+	uint32_t queued = 0;
+
+	for (uint32_t i = 0; i < x->num_chans; i++) {
+		const struct mdl_exec_chan *c = x->chan[i];
+		uint64_t put = atomic_load_explicit((_Atomic uint64_t *)&c->user->put, memory_order_relaxed);
+
+		if (!c->stopped)
+			queued += (uint32_t)mdl_min_u64(put - c->get, 1ull << c->ring_log2);
+	}
+	if (queued != atomic_load_explicit(&x->lease.page->queued, memory_order_relaxed))
+		atomic_store_explicit(&x->lease.page->queued, queued, memory_order_relaxed);
+}
+
 static int serve_all(struct mdl_exec *x, struct round *r)
 {
+	tell_queued(x);
 	*r = (struct round){ 0 };
 	for (uint32_t n = x->num_chans; n; n--) {
 		int err;
@@ -234,32 +222,43 @@ static int sleep_until_event(struct mdl_exec *x, const struct round *r, uint64_t
 	return err;
 }
 
+/* The manager may move this thread: it polls where its guest, or somebody else, wants to run. */
+static void ask_to_be_moved(struct mdl_exec *x)
+{
+	int cpu = sched_getcpu();
+
+	if (cpu < 0)
+		return;
+	atomic_store_explicit(&x->lease.page->crowded, (uint32_t)cpu + 1, memory_order_release);
+	mdl_eventfd_signal(x->lease.want_fd);
+}
+
 /* Nothing ran in the last round. */
-static int idle(struct mdl_exec *x, const struct round *r, uint64_t last_work_ns, uint64_t *retry_ns, struct awake *a)
+static int idle(struct mdl_exec *x, const struct round *r, uint64_t *retry_ns, struct mdl_awake *awake)
 {
 	uint64_t now = mdl_now_ns();
 	int err;
 
 	mdl_exec_lease_give(&x->lease, false);
 	mdl_exec_lease_want(&x->lease, r->ready);
-	/* Without the lease there is nothing to poll for: the grant wakes us. */
-	if (!r->ready && !a->skip && now - last_work_ns < AWAKE_NS) {
-		a->polled = true;
+	if (mdl_awake_poll(awake, now, !r->ready && mdl_exec_lease_free(&x->lease))) {
 		relax();
 		return 0;
 	}
 	/* Granted between our look at the word and the want: the signal is still there, so this does not sleep. */
 	err = sleep_until_event(x, r, retry_ns);
-	slept(a, mdl_now_ns() - now, !r->ready && new_work(x));
+	if (mdl_awake_slept(awake, now, mdl_now_ns(), !r->ready && new_work(x)))
+		ask_to_be_moved(x);
 	return err;
 }
 
 int mdl_frontend_run(struct mdl_exec *x)
 {
-	uint64_t last_work_ns = 0, last_events_ns = 0, retry_ns = RETRY_MIN_NS;
-	struct awake awake = { 0 };
+	uint64_t last_events_ns = 0, retry_ns = RETRY_MIN_NS;
+	struct mdl_awake awake;
 	int err = mdl_control_ready(x);
 
+	mdl_awake_init(&awake);
 	while (!err) {
 		struct round r;
 		uint64_t now;
@@ -269,11 +268,12 @@ int mdl_frontend_run(struct mdl_exec *x)
 			break;
 		now = mdl_now_ns();
 		if (r.progress) {
-			last_work_ns = now;
-			poll_succeeded(&awake);
+			/* Without the lease until then, if it was polling. */
+			if (mdl_awake_worked(&awake, x->lease.since_ns, now))
+				ask_to_be_moved(x);
 			retry_ns = RETRY_MIN_NS;
 		} else {
-			err = idle(x, &r, last_work_ns, &retry_ns, &awake);
+			err = idle(x, &r, &retry_ns, &awake);
 		}
 		if (!err && now - last_events_ns >= EVENTS_EVERY_NS) {
 			last_events_ns = now;

@@ -30,6 +30,12 @@ static inline bool mdl_exec_lease_asked(const struct mdl_exec_lease *l)
 	return l->held && atomic_load_explicit(&l->page->state, memory_order_relaxed) != MDL_LEASE_BUSY;
 }
 
+/* Whether it is ours to take: work could start at once. */
+static inline bool mdl_exec_lease_free(const struct mdl_exec_lease *l)
+{
+	return atomic_load_explicit(&l->page->state, memory_order_relaxed) == MDL_LEASE_IDLE;
+}
+
 /* Tells the manager whether there is work that waits for the lease; signals on the change to true. */
 void mdl_exec_lease_want(struct mdl_exec_lease *l, bool want);
 
