@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who used the GPU how long. A vGPU is charged for the time in which it held the lease and was
- * busy. What its executors say about that (busy_ns of the lease page) counts as long as it is not
- * less than what the kernel says (the process CPU clock, divided by the compute units), and never
- * more than the lease lasted. Time in which an executor was stopped is not lease time.
+ * Who used the GPU how long. While somebody else waits, the holder is charged for the time until the
+ * GPU is taken from it, or given back: medleyd's own clock, which no executor has a say in. From the
+ * signal that stops it on it is charged for the CPU time that it still got. While nobody waits,
+ * holding costs nothing and what counts is being busy: what its executors say about that (busy_ns of
+ * the lease page), as long as it is not less than what the kernel says (the process CPU clock,
+ * divided by the compute units), and never more than the lease lasted. Time in which an executor was
+ * stopped is not lease time.
  *
  * CPU time without a lease is bounded: polling, reading a compiled program. Each executor has a
  * budget for it that refills slowly; one that overdraws it is confined, that is, stopped whenever
@@ -106,36 +109,58 @@ static void end_interval(struct vgpu *v, uint64_t now, enum trace_kind kind)
 	v->run_start_ns = v->run_used_ns = 0;
 }
 
+/*
+ * The part of the window in which somebody else waited. Nobody else could have the GPU, so it
+ * counts whole, whatever was done with it: a holder that has no work loses it as soon as anybody
+ * waits.
+ */
+static uint64_t withheld(const struct vgpu *v, uint64_t now)
+{
+	uint64_t since = v->gpu->contended_ns;
+
+	return since && since < now ? now - mdl_max_u64(since, v->window_ns) : 0;
+}
+
+/* GPU time of one executor in a window, and what it says about that. */
+static uint64_t busy(struct executor *x, uint64_t cpu, uint64_t said, uint64_t window)
+{
+	/* From the signal on it does not run as a rule, and cannot have run more than that. */
+	if (x->vgpu->stopping)
+		return mdl_min_u64(cpu, window);
+	return mdl_min_u64(mdl_max_u64(said, cpu / x->vgpu->inst->pgpu->compute_units), window);
+}
+
 void account_update(struct vgpu *v, uint64_t now)
 {
 	bool held = lease_holding(v);
-	uint64_t window = held ? now - v->window_ns : 0, used = 0;
-	uint32_t units = v->inst->pgpu->compute_units;
+	uint64_t window = held ? now - v->window_ns : 0, used = 0, claimed = 0;
 
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)),
-			 said = grown(&x->claim_ns, claim(x, now));
+			 said = grown(&x->claim_ns, claim(x, now)), ran;
 
 		read_counters(v, x);
 		if (!held) {
 			x->cpu_unleased_ns += cpu;
 			continue;
 		}
-		said = mdl_min_u64(said, window);
-		cpu = mdl_min_u64(cpu / units, window);
-		v->unclaimed_ns += cpu > said ? cpu - said : 0;
-		watchdog_count(x, mdl_max_u64(said, cpu), now);
-		used = mdl_min_u64(used + mdl_max_u64(said, cpu), window);
+		ran = busy(x, cpu, said, window);
+		watchdog_count(x, ran, now);
+		used = mdl_min_u64(used + ran, window);
+		claimed = mdl_min_u64(claimed + mdl_min_u64(said, window), window);
 	}
 	if (!held)
 		return;
+	if (!v->stopping)
+		used = mdl_max_u64(used, withheld(v, now));
+	v->unclaimed_ns += used > claimed ? used - claimed : 0;
 	if (used) {
 		v->gpu_time_ns += used;
 		if (!v->run_start_ns)
 			trace_demand(v, true, v->window_ns);
 		v->run_start_ns = v->run_start_ns ? v->run_start_ns : v->window_ns;
 		v->run_used_ns += used;
-	} else if (v->run_start_ns) {
+	} else if (v->run_start_ns && !v->stopping) {
 		/* Idle since the last look, but nobody wanted the lease. */
 		end_interval(v, v->window_ns, TRACE_RUN);
 		trace_demand(v, false, v->window_ns);
@@ -174,11 +199,19 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	v->run_start_ns = v->run_used_ns = 0;
 	v->asked_ns = 0;
 	v->ending = TRACE_RUN;
+	v->stopping = false;
+}
+
+void account_stop_sent(struct vgpu *v, uint64_t now)
+{
+	account_update(v, now);
+	v->stopping = true;
 }
 
 void account_end_hold(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);
+	v->stopping = false;
 	end_interval(v, now, v->ending);
 	charge(v, now);
 }

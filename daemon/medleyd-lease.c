@@ -127,6 +127,10 @@ void lease_rearm(struct gpu *g)
 {
 	uint64_t due = mdl_min_u64(mdl_sched_deadline(g->sched), g->watchdog_ns);
 
+	if (!mdl_sched_waiting(g->sched))
+		g->contended_ns = 0;
+	else if (!g->contended_ns)
+		g->contended_ns = mdl_now_ns();
 	if (due == MDL_SCHED_NEVER) {
 		sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
 		return;
@@ -230,11 +234,14 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 {
 	struct vgpu *v = e->owner;
 
+	uint64_t now = mdl_now_ns();
+
 	v->preemptions++;
 	v->ending = TRACE_PREEMPTED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (running(x))
 			halt(x);
+	account_stop_sent(v, now);
 	lease_confirm_stops(v->gpu);
 }
 

@@ -187,6 +187,7 @@ struct vgpu {
 	struct trace_ident *trace; /* or NULL: nothing of it is recorded */
 	uint64_t run_start_ns, run_used_ns; /* open interval of the trace; 0: none */
 	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
+	bool stopping; /* its processes have been sent SIGSTOP, and no lease since */
 	enum trace_kind ending; /* and how it ends */
 	struct {
 		uint64_t at_ns, gpu_time_ns;
@@ -217,6 +218,7 @@ struct gpu {
 	struct mdl_sched *sched;
 	sd_event_source *timer;
 	uint64_t watchdog_ns; /* when the holder may first be over its limit */
+	uint64_t contended_ns; /* since when somebody has been waiting; 0: nobody */
 	uint64_t idle_since_ns;
 	uint64_t switches;
 };
@@ -253,6 +255,8 @@ void account_admit(struct executor *x);
 void account_begin_hold(struct vgpu *v, uint64_t now);
 /* Writes an open interval to the trace and begins a new one. */
 void account_flush(struct vgpu *v, uint64_t now);
+/* SIGSTOP was sent at `now`. */
+void account_stop_sent(struct vgpu *v, uint64_t now);
 void account_end_hold(struct vgpu *v, uint64_t now);
 void account_retire(struct executor *x);
 void account_wake_audit(struct manager *m);

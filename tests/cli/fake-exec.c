@@ -12,6 +12,9 @@
  *   sneak    works without a lease and without asking for one
  *   sip      as sneak, but only a tenth of the time
  *   thief    lets a process that it has work for it, if exec.mode is "helper"
+ *   doze     holds its lease asleep, claims nothing, and gives back when asked
+ *   stuck    as hog, and says that all of it is one packet (of channel 5, tagged 0x77)
+ *   cheat    as hog, and says all the time that a new packet has begun
  *   crash    dies of a stray access
  *   wants    signals WANT without end
  *   garbage  writes nonsense all over its page
@@ -26,6 +29,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -38,6 +42,7 @@
 #define FOREVER (1ull << 62)
 
 static struct mdl_lease *page;
+static uint32_t behaviour;
 static int helper = -1; /* a byte here makes the second process work */
 
 static bool move(uint32_t from, uint32_t to)
@@ -51,6 +56,13 @@ static void spin(uint64_t ns)
 
 	while (mdl_now_ns() < end)
 		;
+}
+
+static void doze(uint64_t ns)
+{
+	const struct timespec ts = { .tv_nsec = (long)ns };
+
+	nanosleep(&ts, NULL);
 }
 
 static void acquire(void)
@@ -78,7 +90,9 @@ static uint64_t work(uint64_t ns, bool obey, bool honest)
 	while (left && !(obey && atomic_load(&page->state) == MDL_LEASE_YIELD)) {
 		uint64_t step = mdl_min_u64(left, 20 * US);
 
-		spin(step);
+		if (behaviour == FAKE_CHEAT)
+			atomic_store(&page->packet_since_ns, mdl_now_ns());
+		(behaviour == FAKE_DOZE ? doze : spin)(step);
 		left -= step;
 	}
 	if (honest)
@@ -138,12 +152,12 @@ static void start_helper(void)
 	helper = p[1];
 }
 
-static void behave(uint32_t how)
+static void behave(void)
 {
 	volatile int *volatile nowhere = NULL;
 	uint32_t noise = 1;
 
-	switch (how) {
+	switch (behaviour) {
 	case FAKE_OBEY:
 		run(FOREVER, true, true);
 		break;
@@ -152,6 +166,15 @@ static void behave(uint32_t how)
 		break;
 	case FAKE_LIAR:
 		run(FOREVER, false, false);
+		break;
+	case FAKE_DOZE:
+		run(FOREVER, true, false);
+		break;
+	case FAKE_STUCK:
+	case FAKE_CHEAT:
+		atomic_store(&page->packet, 5ull << 32 | 0x77);
+		atomic_store(&page->packet_since_ns, mdl_now_ns());
+		run(FOREVER, false, true);
 		break;
 	case FAKE_LIGHT:
 		light();
@@ -244,7 +267,8 @@ int main(int argc, char **argv)
 		if (mdl_ipc_recv(MDL_FD_EXEC_CONTROL, &msg, sizeof(msg), fds, &nfds))
 			return 0;
 	} while (msg.setup.hdr.type != MDL_IPC_EXEC_SETUP);
-	behave(msg.setup.compute_units);
+	behaviour = msg.setup.compute_units;
+	behave();
 	poll(&p, 1, -1);
 	for (;;)
 		pause();

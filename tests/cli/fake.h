@@ -18,14 +18,17 @@ enum {
 	FAKE_GARBAGE,
 	FAKE_NAP,
 	FAKE_SIP,
-	FAKE_THIEF
+	FAKE_THIEF,
+	FAKE_DOZE,
+	FAKE_STUCK,
+	FAKE_CHEAT
 };
 
 static inline uint32_t fake_behaviour(const char *word)
 {
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
 					     "sneak", "crash", "wants", "garbage", "nap",
-					     "sip",   "thief" };
+					     "sip",   "thief", "doze",	"stuck",   "cheat" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

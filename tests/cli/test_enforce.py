@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""What medleyd enforces, with fake executors that lie. argv: case, medleyd, medley, fake-device, fake-exec."""
+
+import sys
+import time
+
+from rig import Daemon, Failed, check, wait_for
+from test_medleyd import busy, create, turns
+
+MS = 1000000
+
+
+def wait_event(api, kind, name):
+    """The next event of that kind; others go by."""
+    while True:
+        for i, e in enumerate(api.events):
+            if e["event"] == kind and e["name"] == name:
+                return api.events.pop(i)
+        api.events = [api.line()]
+
+
+def case_watchdog():
+    """A packet over the limit costs its context, soon; those who say that all theirs are short keep theirs, and no more than that."""
+    with Daemon("--kernel-limit", "300ms") as d:
+        api, watcher = d.api(), d.api()
+        watcher("subscribe")
+        create(api, "o.obey")
+        busy(api, "o.obey")
+        create(api, "c.cheat")
+        busy(api, "c.cheat")
+        # Beside the stuck one, in the same vGPU, one that obeys.
+        create(api, "s.stuck.obey")
+        event = wait_event(watcher, "reset", "s.stuck.obey")
+        check(300 * MS <= event["ran_ns"] < 310 * MS, f"ended after {event['ran_ns']} ns of GPU time")
+        wait_for(lambda: "error 6 channel 0x5 tag 0x77" in d.log(), "its device hears of the packet")
+        wait_for(lambda: api.show("s.stuck.obey")["contexts"] == 1, "one context is left")
+        s = api.show("s.stuck.obey")
+        check(s["resets"] == 1 and s["executors_lost"] == 0, str(s))
+        parts = turns(api, 1, "o.obey", "c.cheat", "s.stuck.obey")
+        check(all(abs(p - 1 / 3) < 0.08 for p in parts), f"the others, and the rest of it, go on: {parts}")
+        cheat = api.show("c.cheat")
+        check(cheat["resets"] == 0 and cheat["contexts"] == 1 and cheat["preemptions"] > 50, str(cheat))
+
+
+def case_watchdog_live():
+    """The limit changes while a kernel runs; 0 is none."""
+    with Daemon("--kernel-limit", "0") as d:
+        api, watcher = d.api(), d.api()
+        watcher("subscribe")
+        create(api, "s.stuck.reopen")
+        create(api, "o.obey")
+        busy(api, "s.stuck.reopen", "o.obey")
+        wait_for(lambda: api.show("s.stuck.reopen")["gpu_time_ns"] > 700 * MS, "it runs on")
+        check(api.show("s.stuck.reopen")["resets"] == 0, "without a limit")
+        t0 = time.monotonic()
+        api("set", vgpu="s.stuck.reopen", kernel_limit_ns=200 * MS)
+        event = wait_event(watcher, "reset", "s.stuck.reopen")
+        check(event["ran_ns"] > 600 * MS, f"ran {event['ran_ns']} ns")
+        check(time.monotonic() - t0 < 5, "and ends now that it has one")
+        # It opens a new one, which is stuck too.
+        event = wait_event(watcher, "reset", "s.stuck.reopen")
+        check(200 * MS <= event["ran_ns"] < 210 * MS, f"the next one ran {event['ran_ns']} ns")
+        api("set", vgpu="s.stuck.reopen", kernel_limit_ns=0)
+        n = api.show("s.stuck.reopen")["resets"]
+        wait_for(lambda: api.show("s.stuck.reopen")["contexts"] == 1, "open again")
+        before = api.show("s.stuck.reopen")["gpu_time_ns"]
+        wait_for(lambda: api.show("s.stuck.reopen")["gpu_time_ns"] > before + 500 * MS, "it runs on again")
+        check(api.show("s.stuck.reopen")["resets"] == n, "without a limit again")
+
+
+def case_doze():
+    """Holding the GPU asleep is charged as work is: it gets the sleeper no more of it."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "d.doze")
+        create(api, "o.obey")
+        busy(api, "d.doze", "o.obey")
+        before = api.show("d.doze")
+        parts = turns(api, 1, "d.doze", "o.obey")
+        check(abs(parts[1] - 0.5) < 0.1, f"parts {parts}")
+        after = api.show("d.doze")
+        charged = (after["gpu_time_ns"] - before["gpu_time_ns"]) / (after["held_ns"] - before["held_ns"])
+        check(0.9 < charged < 1.05, f"charged {charged} of what it held")
+
+
+def case_nonpreemptive():
+    """An endless kernel keeps the GPU in non-preemptive mode, and loses it when the mode ends."""
+    with Daemon("--policy", "round-robin") as d:
+        api = d.api()
+        api("set-pgpu", nonpreemptive=True)
+        create(api, "h.hog")
+        busy(api, "h.hog")
+        create(api, "o.obey")
+        wait_for(lambda: api.show("o.obey")["lease"] == "waiting" and api.show("h.hog")["lease"] == "asked", "one asks for it")
+        parts = turns_of_one(api, "h.hog", "o.obey")
+        check(parts == (True, 0), f"it keeps it: {parts}")
+        check(api.show("h.hog")["preemptions"] == 0, "and is not stopped")
+        t0 = time.monotonic()
+        api("set-pgpu", nonpreemptive=False)
+        busy(api, "o.obey")
+        check(time.monotonic() - t0 < 2, "taken when the mode ends")
+        check(api.show("h.hog")["preemptions"] > 0, "by force")
+        parts = turns(api, 1, "h.hog", "o.obey")
+        check(abs(parts[1] - 0.5) < 0.1, f"parts {parts}")
+
+
+def turns_of_one(api, holder, waiter):
+    """Whether the holder held it all through the next half second, and how often the other one had it."""
+    held = True
+    end = time.monotonic() + 0.5     # a measurement
+    while time.monotonic() < end:
+        held = held and api.show(holder)["lease"] == "asked"
+        time.sleep(0.005)
+    return held, api.show(waiter)["grants"]
+
+
+def case_throttle():
+    """Who crashes its executors in a loop gets new ones ever more slowly; others do not wait; it is forgiven."""
+    with Daemon() as d:
+        api, watcher = d.api(), d.api()
+        watcher("subscribe")
+        crash = "c.reopen.crash.crash"
+        create(api, crash)
+        pauses = [wait_event(watcher, "throttled", crash)["pause_ns"] for _ in range(5)]
+        check(pauses == sorted(pauses) and pauses[0] <= 200 * MS and pauses[-1] >= 4 * pauses[0], f"pauses {pauses}")
+        wait_for(lambda: api.show(crash)["throttled"], "shown")
+        # The pool stays full, and others get theirs at once, also many.
+        wait_for(lambda: api("stats")["executors"]["warm"] >= 2, "the pool is full")
+        t0 = time.monotonic()
+        create(api, "o.obey")
+        busy(api, "o.obey")
+        check(time.monotonic() - t0 < 2, "a neighbour need not wait")
+        check(api.show("o.obey")["throttled"] is False, "and is not throttled")
+        lost = api.show(crash)["executors_lost"]
+        time.sleep(4)     # a measurement
+        lost = api.show(crash)["executors_lost"] - lost
+        check(lost <= 14, f"{lost} more executors in 4 s")
+        check(api.show(crash)["contexts_opened"] == api.show(crash)["executors_lost"] + api.show(crash)["contexts"], "books")
+
+
+CASES = {name[5:].replace("_", "-"): f for name, f in list(globals().items()) if name.startswith("case_")}
+
+if __name__ == "__main__":
+    try:
+        CASES[sys.argv[1]]()
+    except Failed as e:
+        sys.exit(f"failed: {e}")
