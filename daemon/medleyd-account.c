@@ -202,6 +202,11 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	v->stopping = false;
 }
 
+void account_hold_begun(struct vgpu *v, uint64_t now)
+{
+	v->window_ns = now;
+}
+
 void account_stop_sent(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);

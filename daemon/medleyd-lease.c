@@ -75,14 +75,20 @@ static void halt(struct executor *x)
 
 static void give(struct executor *x, bool contended)
 {
+	bool idle;
+
 	if (x->killed)
 		return;
 	atomic_store(&x->lease->contended, contended);
-	if (!move(x, MDL_LEASE_NONE, MDL_LEASE_IDLE) && !move(x, MDL_LEASE_YIELD, MDL_LEASE_BUSY) &&
-	    word(x) > MDL_LEASE_YIELD)
+	idle = move(x, MDL_LEASE_NONE, MDL_LEASE_IDLE);
+	if (!idle && !move(x, MDL_LEASE_YIELD, MDL_LEASE_BUSY) && word(x) > MDL_LEASE_YIELD) {
 		atomic_store(&x->lease->state, MDL_LEASE_IDLE); /* nonsense: as good as nothing */
+		idle = true;
+	}
 	cont(x);
-	mdl_eventfd_signal(x->grant_fd);
+	/* Work that was stopped just goes on. */
+	if (idle)
+		mdl_eventfd_signal(x->grant_fd);
 }
 
 /* What has no lease and cannot be trusted without one is stopped. */
@@ -174,8 +180,11 @@ static void on_grant(void *ctx, struct mdl_sched_entity *e)
 	v->gpu->switches++;
 	account_begin_hold(v, now);
 	watchdog_begin_hold(v, now);
-	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		give(x, contended);
+		if (x == v->executors)
+			account_hold_begun(v, mdl_now_ns());
+	}
 	account_wake_audit(v->m);
 }
 

@@ -253,6 +253,8 @@ void account_update(struct vgpu *v, uint64_t now);
 void account_charge(struct vgpu *v, uint64_t now);
 void account_admit(struct executor *x);
 void account_begin_hold(struct vgpu *v, uint64_t now);
+/* The first executor has been told: from now on it can use it. */
+void account_hold_begun(struct vgpu *v, uint64_t now);
 /* Writes an open interval to the trace and begins a new one. */
 void account_flush(struct vgpu *v, uint64_t now);
 /* SIGSTOP was sent at `now`. */

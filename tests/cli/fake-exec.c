@@ -14,6 +14,7 @@
  *   thief    lets a process that it has work for it, if exec.mode is "helper"
  *   doze     holds its lease asleep, claims nothing, and gives back when asked
  *   stuck    as hog, and says that all of it is one packet (of channel 5, tagged 0x77)
+ *   late     always has work; says that it has none, for a moment, just before each turn's end
  *   cheat    as hog, and says all the time that a new packet has begun
  *   crash    dies of a stray access
  *   wants    signals WANT without end
@@ -170,6 +171,9 @@ static void behave(void)
 	case FAKE_DOZE:
 		run(FOREVER, true, false);
 		break;
+	case FAKE_LATE:
+		for (;;)
+			run(1900 * US, true, false);
 	case FAKE_STUCK:
 	case FAKE_CHEAT:
 		atomic_store(&page->packet, 5ull << 32 | 0x77);

@@ -21,14 +21,16 @@ enum {
 	FAKE_THIEF,
 	FAKE_DOZE,
 	FAKE_STUCK,
-	FAKE_CHEAT
+	FAKE_CHEAT,
+	FAKE_LATE
 };
 
 static inline uint32_t fake_behaviour(const char *word)
 {
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
 					     "sneak", "crash", "wants", "garbage", "nap",
-					     "sip",   "thief", "doze",	"stuck",   "cheat" };
+					     "sip",   "thief", "doze",	"stuck",   "cheat",
+					     "late" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

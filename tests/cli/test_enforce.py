@@ -84,6 +84,53 @@ def case_doze():
         check(0.9 < charged < 1.05, f"charged {charged} of what it held")
 
 
+def sched_ns(pid):
+    """CPU time of its only thread, and the time that it waited for a CPU."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
+        return [int(n) for n in f.read().split()[:2]]
+
+
+def charge_of(words):
+    """
+    Charged time against what the kernel says that the processes ran: never less, and more only by what they were made to wait for a
+    CPU in their turns (nothing, on a machine that does nothing else). Each of them stopped and continued some hundred times.
+    """
+    with Daemon("--policy", "round-robin") as d:
+        api, names, pids = d.api(), [], []
+        for i, word in enumerate(words):
+            old = set(d.executors())
+            names.append(create(api, f"v{i}.{word}"))
+            busy(api, names[-1])
+            # It uses more CPU time than those that have just started, or wait in the pool.
+            def mine(old=old):
+                return [p for p in d.executors() if p not in pids and sched_ns(p)[0] > 30 * MS]
+            pids += wait_for(mine, "its executor works")[:1]
+        def look():
+            shown = [api.show(n) for n in names]
+            return shown, [sched_ns(p) for p in pids]
+        shown0, sched0 = look()
+        wait_for(lambda: all(api.show(n)["grants"] > s["grants"] + 300 for n, s in zip(names, shown0)), "300 turns each", 60)
+        shown1, sched1 = look()
+        for name, s0, s1, c0, c1 in zip(names, shown0, shown1, sched0, sched1):
+            charged, ran, waited = s1["gpu_time_ns"] - s0["gpu_time_ns"], c1[0] - c0[0], c1[1] - c0[1]
+            print(f"# {name}: {s1['grants'] - s0['grants']} turns, charged {charged / MS:.2f} ms, ran {ran / MS:.2f} ms, "
+                  f"waited for a CPU {waited / MS:.2f} ms")
+            # What a look at the two clocks one after the other, in the middle of a turn, can be off.
+            slack = 3 * MS
+            check(charged >= 0.99 * ran - slack, f"{name} ran {ran} ns and was charged {charged}")
+            check(charged <= 1.01 * (ran + waited) + slack, f"{name} was charged {charged} ns and ran {ran}, waited {waited}")
+
+
+def case_charge():
+    charge_of(["hog", "hog"])
+    charge_of(["hog", "hog", "hog"])
+
+
+def case_charge_late():
+    """Nothing is had for nothing by giving back just before the end of a turn, lying about it."""
+    charge_of(["hog", "late"])
+
+
 def case_nonpreemptive():
     """An endless kernel keeps the GPU in non-preemptive mode, and loses it when the mode ends."""
     with Daemon("--policy", "round-robin") as d:
