@@ -6,7 +6,8 @@
  *
  * An executor is modelled as it behaves: asked for the lease, it gives it back at the end of its
  * kernel (a disobedient one never); stopped, it goes on for stop_ns. A grant costs switch_ns before
- * the first instruction. The kernel that was stopped goes on at the next grant.
+ * the first instruction. The kernel that was stopped goes on at the next grant. Recorded guests take
+ * as long for all of that as they did on average.
  */
 #include "sim.h"
 
@@ -32,12 +33,13 @@ uint64_t sim_awake(const struct sim_vgpu *v)
 
 static bool thinks(const struct sim_group *group)
 {
-	return group->kind == SIM_LOOP && (group->think.choices > 1 || group->think.ns[0]);
+	return group->kind == SIM_REPLAY ||
+	       (group->kind == SIM_LOOP && (group->think.choices > 1 || group->think.ns[0]));
 }
 
 bool sim_knows_demand(const struct sim_group *group)
 {
-	return thinks(group) || group->kind == SIM_WAKER || group->kind == SIM_REPLAY;
+	return thinks(group) || group->kind == SIM_WAKER;
 }
 
 /* Books what the running kernel has done so far. */
@@ -85,11 +87,10 @@ static bool take_work(struct sim_vgpu *v)
 		v->left = SIM_ENDLESS;
 		return true;
 	case SIM_REPLAY:
-		if (v->arrival == v->arrival_end || v->arrival->at > now)
+		if (v->item_at > now)
 			return false;
-		v->left = v->arrival->work;
-		v->since = v->arrival->at;
-		v->arrival++;
+		v->left = v->replay->item[v->item++ % v->replay->items].work;
+		v->since = now;
 		break;
 	case SIM_WAKER:
 		if (!v->pending_count)
@@ -105,6 +106,20 @@ static bool take_work(struct sim_vgpu *v)
 	return true;
 }
 
+/* A recorded guest's next piece of work, after the trace's end the first one again. */
+static void think_on(struct sim_vgpu *v, uint64_t from)
+{
+	const struct sim_replay *r = v->replay;
+	size_t item = r->items ? v->item % r->items : 0;
+
+	if (!r->items)
+		return;
+	v->item_at = from + r->item[item].think + (v->item && !item ? r->tail_ns : 0);
+	/* Never at once: it has to be asleep for a moment. */
+	v->item_at = mdl_max_u64(v->item_at, v->gpu->sim->now + 1);
+	set_next(v, v->item_at);
+}
+
 /* What a guest does when it has nothing more to run. */
 static void fall_asleep(struct sim_vgpu *v)
 {
@@ -116,8 +131,8 @@ static void fall_asleep(struct sim_vgpu *v)
 		set_next(v, now + sim_draw(&v->group->think, &v->rng));
 	else if (v->group->kind == SIM_SLEEPER)
 		set_next(v, now + mdl_max_u64(sim_draw(&v->group->sleep, &v->rng), 1));
-	else if (v->group->kind == SIM_REPLAY && v->arrival != v->arrival_end)
-		set_next(v, mdl_max_u64(v->arrival->at, now));
+	else if (v->group->kind == SIM_REPLAY)
+		think_on(v, now + v->replay->rest_ns);
 }
 
 /* Its event: new work may have come. */
@@ -142,6 +157,7 @@ static void guest_event(struct sim_vgpu *v)
 	if (v->left || !take_work(v))
 		return;
 	v->awake_since = now;
+	g->idle_at = mdl_sched_holder(g->sched) == &v->entity ? SIM_NEVER : g->idle_at;
 	if (mdl_sched_holder(g->sched) == &v->entity) {
 		g->runs = v;
 		g->started = now;
@@ -178,7 +194,7 @@ static bool leave(struct sim_gpu *g)
 		more = g->runs->left || complete(g->runs);
 	g->runs = NULL;
 	g->asked = false;
-	g->stop_at = SIM_NEVER;
+	g->stop_at = g->idle_at = SIM_NEVER;
 	return more;
 }
 
@@ -189,7 +205,8 @@ static void on_grant(void *ctx, struct mdl_sched_entity *e)
 
 	g->switches++;
 	g->runs = v->left ? v : NULL;
-	g->started = g->sim->now + g->sim->switch_ns;
+	g->started = g->sim->now + (v->replay && !g->sim->switch_given ? v->replay->switch_ns
+								       : g->sim->switch_ns);
 }
 
 static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awake)
@@ -207,6 +224,14 @@ static void on_ask(void *ctx, struct mdl_sched_entity *e)
 	struct sim_gpu *g = ctx;
 	struct sim_vgpu *v = e->owner;
 
+	if (v->replay && g->runs) {
+		/* As often as it did, it will have to be stopped. */
+		g->asked = (double)(sim_random(&v->rng) >> 11) / 9007199254740992.0 >=
+			   v->replay->stopped_part;
+		if (g->asked)
+			g->stop_at = g->sim->now + v->replay->yield_ns;
+		return;
+	}
 	/* Not begun yet: there is nothing to wait for. */
 	if (!g->runs || (!v->group->disobeys && g->sim->now < g->started))
 		mdl_sched_released(g->sched, e, leave(g), g->sim->now);
@@ -218,9 +243,12 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 {
 	struct sim_gpu *g = ctx;
 
+	struct sim_vgpu *v = e->owner;
+	uint64_t takes = v->replay && !g->sim->stop_given ? v->replay->stop_ns : g->sim->stop_ns;
+
 	g->stops++;
-	if (g->sim->stop_ns)
-		g->stop_at = g->sim->now + g->sim->stop_ns;
+	if (takes)
+		g->stop_at = g->sim->now + takes;
 	else
 		mdl_sched_released(g->sched, e, leave(g), g->sim->now);
 }
@@ -236,8 +264,12 @@ static void on_account(void *ctx, struct mdl_sched_entity *e)
 }
 
 static const struct mdl_sched_actions actions = {
-	.grant = on_grant, .take = on_take,	.ask = on_ask,
-	.stop = on_stop,   .expire = on_expire, .account = on_account,
+	.grant = on_grant,
+	.take = on_take,
+	.ask = on_ask,
+	.stop = on_stop,
+	.expire = on_expire,
+	.account = on_account,
 };
 
 /* The kernel that ran has ended, and that had no part in a turn's end. */
@@ -251,6 +283,8 @@ static void kernel_done(struct sim_gpu *g)
 
 		if (asked)
 			mdl_sched_released(g->sched, &v->entity, more, now);
+		else if (v->replay && v->replay->rest_ns)
+			g->idle_at = now + v->replay->rest_ns;
 		else
 			mdl_sched_sleep(g->sched, &v->entity, now);
 	}
@@ -263,6 +297,10 @@ static void gpu_event(struct sim_gpu *g)
 	settle_use(g);
 	if (g->runs && !g->runs->left)
 		kernel_done(g);
+	if (g->idle_at <= now) {
+		g->idle_at = SIM_NEVER;
+		mdl_sched_sleep(g->sched, mdl_sched_holder(g->sched), now);
+	}
 	if (g->stop_at <= now) {
 		struct mdl_sched_entity *e = mdl_sched_holder(g->sched);
 
@@ -273,7 +311,8 @@ static void gpu_event(struct sim_gpu *g)
 
 static void rearm(struct sim_gpu *g)
 {
-	uint64_t next = mdl_min_u64(mdl_sched_deadline(g->sched), g->stop_at);
+	uint64_t next =
+		mdl_min_u64(mdl_sched_deadline(g->sched), mdl_min_u64(g->stop_at, g->idle_at));
 
 	if (g->runs && g->runs->left != SIM_ENDLESS)
 		next = mdl_min_u64(next, g->started + g->runs->left);
@@ -301,10 +340,17 @@ static int64_t place(const struct sim *s, const struct mdl_sched_entity_params *
 	return best;
 }
 
+static const struct mdl_sched_entity_params *params_of(const struct sim_vgpu *v)
+{
+	return v->replay ? &v->replay->params : &v->group->params;
+}
+
 static int add(struct sim *s, uint32_t number, struct sim_group *group, uint64_t *rng)
 {
 	struct sim_vgpu *v = &s->vgpu[number];
-	int64_t at = place(s, &group->params);
+	const struct mdl_sched_entity_params *p = v->replay ? &v->replay->params : &group->params;
+	/* A recorded one where it was, unless there are other pGPUs now. */
+	int64_t at = v->replay && s->gpus == s->trace->gpus ? v->replay->gpu : place(s, p);
 	struct sim_gpu *g;
 
 	if (at < 0)
@@ -321,8 +367,8 @@ static int add(struct sim *s, uint32_t number, struct sim_group *group, uint64_t
 	*g->last = v;
 	g->last = &v->gpu_next;
 	g->count++;
-	g->reserved += group->params.reservation_percent;
-	g->weight += group->params.weight ? group->params.weight : 1;
+	g->reserved += p->reservation_percent;
+	g->weight += p->weight ? p->weight : 1;
 	return mdl_sched_attach(g->sched, &v->entity, 0);
 }
 
@@ -332,9 +378,9 @@ static int entitle(struct sim *s, struct sim_gpu *g)
 	bool equal = true;
 
 	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next)
-		equal &= v->group->params.weight == g->vgpus->group->params.weight;
+		equal &= params_of(v)->weight == params_of(g->vgpus)->weight;
 	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next) {
-		struct mdl_sched_entity_params p = v->group->params;
+		struct mdl_sched_entity_params p = *params_of(v);
 		int err;
 
 		if (!v->group->explicit_share && !equal)
@@ -359,9 +405,15 @@ static int start(struct sim *s)
 	for (uint32_t i = 0; !err && i < s->gpus; i++) {
 		struct sim_gpu *g = &s->gpu[i];
 
-		*g = (struct sim_gpu) { .sim = s, .number = i, .stop_at = SIM_NEVER };
+		bool recorded = s->trace && s->trace->gpus == s->gpus;
+
+		*g = (struct sim_gpu) {
+			.sim = s, .number = i, .stop_at = SIM_NEVER, .idle_at = SIM_NEVER
+		};
 		g->last = &g->vgpus;
-		err = mdl_sched_create(s->policy, &s->params, &actions, g, 0, &g->sched);
+		err = mdl_sched_create(recorded ? s->trace->gpu[i].policy : s->policy,
+				       recorded ? &s->trace->gpu[i].params : &s->params, &actions,
+				       g, 0, &g->sched);
 	}
 	for (uint32_t i = 0; !err && i < s->groups; i++)
 		for (uint32_t k = 0; !err && k < s->group[i].count; k++)
@@ -377,11 +429,22 @@ static int start(struct sim *s)
 		/* Guests do not begin all at once. */
 		if (v->group->kind == SIM_WAKER)
 			first = sim_random(&v->rng) % (v->group->every.ns[0] + 1);
-		else if (v->group->kind == SIM_REPLAY)
-			first = v->arrival == v->arrival_end ? SIM_NEVER : v->arrival->at;
+		else if (v->replay)
+			first = v->item_at =
+				v->replay->items ? v->replay->item[0].think : SIM_NEVER;
 		set_next(v, first);
 	}
 	return sim_measure_init(s);
+}
+
+/* A recorded change of parameters. One that does not fit (who was removed still has his) is none. */
+static void change(struct sim *s, const struct sim_change *c)
+{
+	struct sim_vgpu *v = &s->vgpu[c->vgpu];
+
+	settle_use(v->gpu);
+	mdl_sched_set_entity(v->gpu->sched, &v->entity, &c->params, s->now);
+	rearm(v->gpu);
 }
 
 int sim_run(struct sim *s)
@@ -405,6 +468,11 @@ int sim_run(struct sim *s)
 			s->now = window;
 			sim_measure(s);
 			window = sim_measure_next(s);
+			continue;
+		}
+		if (s->change != s->change_end && s->change->at <= mdl_min_u64(time, s->end_ns)) {
+			s->now = mdl_max_u64(s->now, s->change->at);
+			change(s, s->change++);
 			continue;
 		}
 		if (time > s->end_ns)

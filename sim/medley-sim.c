@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,16 +20,16 @@ static const char usage[] =
 	"\n"
 	"  --vgpu [Nx]KIND[:KEY=VALUE,...]  N vGPUs; KIND is loop, waker, sleeper or endless\n"
 	"  --replay FILE          the guests of a trace of 'medley trace --json' (-: standard input)\n"
-	"  --policy NAME          scheduling policy (fair)\n"
-	"  --gpus N               pGPUs (1)\n"
+	"  --policy NAME          scheduling policy (fair, or the trace's)\n"
+	"  --gpus N               pGPUs (1, or the trace's)\n"
 	"  --per-gpu N            vGPUs that fit on one (no limit)\n"
 	"  --placement spread|pack\n"
 	"  --time T               virtual time, as in 10s (10s; with --replay the trace's)\n"
 	"  --warmup T             not counted in the results (0)\n"
 	"  --seed N               (1)\n"
-	"  --quantum T, --grace T as medleyd's (2ms, 50us)\n"
-	"  --switch-cost T        from a grant to the first instruction (0)\n"
-	"  --stop-cost T          from a stop to its effect (0)\n"
+	"  --quantum T, --grace T as medleyd's (2ms, 50us, or the trace's)\n"
+	"  --switch-cost T        from a grant to the first instruction (0, or the trace's)\n"
+	"  --stop-cost T          from a stop to its effect (0, or the trace's)\n"
 	"  --nonpreemptive        kernels are never stopped\n"
 	"  --each                 list every vGPU, also if they are many\n"
 	"  --timeline             list every vGPU's share of each 100 ms\n"
@@ -38,7 +39,8 @@ static const char usage[] =
 struct options {
 	struct sim sim;
 	const char *replay;
-	bool each, timeline, timed;
+	bool each, timeline;
+	uint64_t given; /* a bit for each option */
 };
 
 static int fail(const char *what, const char *text)
@@ -143,6 +145,8 @@ static int parse(int argc, char **argv, struct options *o)
 	int c, err = 0;
 
 	while (!err && (c = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
+		if (c >= VGPU)
+			o->given |= 1ull << (c - VGPU);
 		switch (c) {
 		case VGPU:
 			err = add_group(s, optarg);
@@ -170,7 +174,6 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case TIME:
 			err = duration("--time", optarg, 1, &s->end_ns);
-			o->timed = true;
 			break;
 		case WARMUP:
 			err = duration("--warmup", optarg, 0, &s->warmup_ns);
@@ -222,6 +225,7 @@ static int load_trace(struct options *o, struct sim_trace *t)
 {
 	struct sim *s = &o->sim;
 	FILE *file = strcmp(o->replay, "-") ? fopen(o->replay, "re") : stdin;
+	uint64_t stop_ns = s->stop_ns;
 	int err;
 
 	if (!file)
@@ -235,19 +239,39 @@ static int load_trace(struct options *o, struct sim_trace *t)
 	s->group[0] = (struct sim_group) { .spec = strdup("replay"),
 					   .kind = SIM_REPLAY,
 					   .count = t->vgpus,
+					   .explicit_share = true,
 					   .params = MDL_SCHED_ENTITY_PARAMS_DEFAULT };
 	s->groups = 1;
 	s->vgpus = t->vgpus;
-	if (!o->timed)
-		s->end_ns = t->length_ns;
+	s->trace = t;
+	s->change = t->change;
+	s->change_end = t->change + t->changes;
 	if (!s->vgpu || !s->group[0].spec)
 		return -ENOMEM;
+	if (!(o->given & 1ull << (TIME - VGPU)))
+		s->end_ns = t->length_ns;
 	for (uint32_t i = 0; i < t->vgpus; i++) {
-		s->vgpu[i].name = t->name[i];
-		s->vgpu[i].recorded_ns = t->recorded_ns[i];
-		s->vgpu[i].arrival = t->arrival[i];
-		s->vgpu[i].arrival_end = t->arrival[i] + t->arrivals[i];
+		s->vgpu[i].replay = &t->vgpu[i];
+		stop_ns = mdl_max_u64(stop_ns, t->vgpu[i].stop_ns);
 	}
+	for (uint32_t i = 0; i < t->gpus; i++) {
+		struct mdl_sched_params *p = &t->gpu[i].params;
+
+		if (o->given & 1ull << (POLICY - VGPU))
+			t->gpu[i].policy = s->policy;
+		if (o->given & 1ull << (QUANTUM - VGPU))
+			p->quantum_ns = s->params.quantum_ns;
+		if (o->given & 1ull << (GRACE - VGPU))
+			p->grace_ns = s->params.grace_ns;
+		p->nonpreemptive |= s->params.nonpreemptive;
+		p->stop_limit_ns = mdl_max_u64(p->stop_limit_ns, stop_ns + 1);
+	}
+	s->policy = t->gpu[0].policy;
+	s->params = t->gpu[0].params;
+	if (!(o->given & 1ull << (GPUS - VGPU)))
+		s->gpus = t->gpus;
+	s->switch_given = o->given & 1ull << (SWITCH - VGPU);
+	s->stop_given = o->given & 1ull << (STOP - VGPU);
 	return 0;
 }
 
@@ -320,6 +344,44 @@ static json_t *groups(const struct sim *s)
 	return all;
 }
 
+static double recorded_share(const struct sim *s, const struct sim_vgpu *v)
+{
+	return (double)v->replay->recorded_ns / (double)s->trace->length_ns;
+}
+
+static json_t *recorded(const struct sim *s, const struct sim_vgpu *v)
+{
+	const struct sim_replay *r = v->replay;
+
+	return json_pack("{s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f}", "recorded_share",
+			 recorded_share(s, v), "difference",
+			 share(s, sim_used(v)) - recorded_share(s, v), "pieces",
+			 (json_int_t)r->items, "switch_us", us(r->switch_ns), "rest_us",
+			 us(r->rest_ns), "yield_us", us(r->yield_ns), "stop_us", us(r->stop_ns),
+			 "stopped_part", r->stopped_part);
+}
+
+/* Side by side, for people. */
+static json_t *compare(const struct sim *s)
+{
+	double most = 0;
+
+	fprintf(stderr, "%-24s %-8s %9s %9s %10s\n", "VGPU", "PGPU", "RECORDED", "SIMULATED",
+		"DIFFERENCE");
+	for (uint32_t i = 0; i < s->vgpus; i++) {
+		const struct sim_vgpu *v = &s->vgpu[i];
+		double was = recorded_share(s, v), is = share(s, sim_used(v));
+
+		most = fmax(most, fabs(is - was));
+		fprintf(stderr, "%-24s %-8s %8.2f%% %8.2f%% %+9.2f%%\n", v->replay->name,
+			s->trace->gpu[v->replay->gpu].name, 100 * was, 100 * is, 100 * (is - was));
+	}
+	fprintf(stderr, "largest difference %.2f%% of a GPU in %.2f s\n", 100 * most,
+		(double)s->end_ns / 1e9);
+	return json_pack("{s:f, s:f}", "difference_max", most, "recorded_s",
+			 (double)s->trace->length_ns / 1e9);
+}
+
 static json_t *each(const struct sim *s)
 {
 	json_t *all = json_array(), *one;
@@ -330,15 +392,14 @@ static json_t *each(const struct sim *s)
 
 		one = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I}", "vgpu",
 				(json_int_t)i, "gpu", (json_int_t)v->gpu->number, "spec",
-				v->name ? v->name : v->group->spec, "share", share(s, sim_used(v)),
+				v->replay ? v->replay->name : v->group->spec, "share", share(s, sim_used(v)),
 				"entitled_1s", v->entitled_sum / n, "error_1s_max", v->error_max,
 				"error_1s_mean", v->error_sum / n, "kernels",
 				(json_int_t)v->kernels, "grants", (json_int_t)v->entity.grants,
 				"wait_max_us", us(v->entity.waited_max_ns), "stops",
 				(json_int_t)v->entity.stops);
-		if (v->group->kind == SIM_REPLAY)
-			json_object_set_new(one, "recorded_share",
-					    json_real(share(s, v->recorded_ns)));
+		if (v->replay)
+			json_object_update_new(one, recorded(s, v));
 		json_array_append_new(all, one);
 	}
 	return all;
@@ -366,6 +427,8 @@ static json_t *report(const struct options *o)
 			 (json_int_t)s->events, "windows", windows(s), "groups", groups(s));
 	if (root && (o->each || s->vgpus <= EACH_DEFAULT))
 		json_object_set_new(root, "each", each(s));
+	if (root && s->trace)
+		json_object_set_new(root, "replay", compare(s));
 	if (root && s->timeline)
 		json_object_set(root, "timeline", s->timeline);
 	return root;

@@ -89,11 +89,8 @@ void sim_queue_set(struct sim_queue *q, uint32_t item, uint64_t time);
 bool sim_queue_first(const struct sim_queue *q, uint32_t *ret_item, uint64_t *ret_time);
 
 /* ---- engine.c ---- */
-struct sim_arrival {
-	uint64_t at, work;
-};
-
 struct sim_gpu;
+struct sim_replay;
 
 struct sim_vgpu {
 	struct mdl_sched_entity entity;
@@ -101,19 +98,20 @@ struct sim_vgpu {
 	struct sim_gpu *gpu;
 	struct sim_vgpu *gpu_next;
 	uint32_t number;
-	char *name; /* replay only */
+	const struct sim_replay *replay; /* or NULL */
+	size_t item; /* of replay: the next, modulo their number */
+	uint64_t item_at; /* when it comes */
 	uint64_t rng;
 	uint64_t left; /* of the present kernel; 0: none */
 	uint64_t since; /* when the present kernel was submitted */
 	uint64_t phase_end;
 	uint64_t *pending; /* arrival times, a ring of SIM_PENDING */
 	uint32_t pending_first, pending_count;
-	const struct sim_arrival *arrival, *arrival_end; /* replay: those to come */
 	uint64_t next; /* its own next event */
 	/* results */
 	uint64_t used, awake_ns, awake_since; /* SIM_NEVER: asleep */
 	uint64_t offered; /* work that has come, of guests whose demand is known */
-	uint64_t kernels, recorded_ns;
+	uint64_t kernels;
 	double entitled; /* nanoseconds, up to the last 10 ms */
 	uint64_t awake_at; /* awake_ns at the last 10 ms */
 	struct {
@@ -134,7 +132,8 @@ struct sim_gpu {
 	struct sim_vgpu *runs; /* holder that has work */
 	uint64_t started; /* its kernel goes on since, or will from then on */
 	bool asked;
-	uint64_t stop_at; /* the stop takes effect */
+	uint64_t stop_at; /* the stop takes effect, or it gives back */
+	uint64_t idle_at; /* the holder has no more work, and tells then */
 	uint64_t switches, stops;
 };
 
@@ -162,6 +161,9 @@ struct sim {
 	uint64_t now, events;
 	struct sim_window window[SIM_WINDOWS];
 	json_t *timeline; /* or NULL */
+	const struct sim_trace *trace; /* or NULL */
+	const struct sim_change *change, *change_end; /* of the trace: those to come */
+	bool switch_given, stop_given; /* not as the trace says */
 	/* scratch of measure.c */
 	double *low, *high, *part;
 	uint32_t *weight;
@@ -185,15 +187,44 @@ void sim_hist_add(struct sim_hist *h, uint64_t value);
 uint64_t sim_hist_percentile(const struct sim_hist *h, double p);
 
 /* ---- replay.c ---- */
-/* Makes one group and its vGPUs' arrivals from a recorded trace. -EINVAL with a line on stderr. */
-struct sim_trace {
-	uint32_t vgpus;
-	char **name;
-	uint64_t *recorded_ns;
-	struct sim_arrival **arrival;
-	size_t *arrivals;
-	uint64_t length_ns;
+struct sim_item {
+	uint64_t think; /* after the one before */
+	uint64_t work;
 };
+
+struct sim_replay { /* a recorded vGPU */
+	char *uuid, *name;
+	uint32_t gpu;
+	struct mdl_sched_entity_params params; /* at the beginning */
+	uint64_t recorded_ns; /* GPU time used */
+	struct sim_item *item;
+	size_t items, room;
+	uint64_t tail_ns; /* thought after the last one */
+	/* Averages: see replay.c. */
+	uint64_t switch_ns, rest_ns, yield_ns, stop_ns;
+	double stopped_part; /* of the times that it was asked */
+};
+
+struct sim_change {
+	uint64_t at;
+	uint32_t vgpu;
+	struct mdl_sched_entity_params params;
+};
+
+struct sim_trace {
+	uint64_t length_ns;
+	uint32_t vgpus, gpus;
+	struct sim_replay *vgpu;
+	struct {
+		char *name;
+		const struct mdl_sched_policy *policy;
+		struct mdl_sched_params params;
+	} *gpu;
+	struct sim_change *change;
+	size_t changes;
+};
+
+/* A recorded trace. -EINVAL with a line on stderr. */
 int sim_trace_read(FILE *file, struct sim_trace *ret_trace);
 void sim_trace_fini(struct sim_trace *t);
 
