@@ -2,6 +2,7 @@
 /* Roles that compute: a smoke test, a steady worker, many contexts, and one that works when told to. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "client.h"
 
@@ -210,4 +211,50 @@ int role_look(int argc, char **argv)
 	mdl_gpu_close(gpu);
 	say("clean");
 	return 0;
+}
+
+static const char burn_source[] = "kernel void burn(global uint *out, ulong rounds)\n"
+				  "{\n"
+				  "	uint x = get_global_id(0) + 1;\n"
+				  "	for (ulong i = 0; i < rounds; i++) {\n"
+				  "		x ^= x << 13;\n"
+				  "		x ^= x >> 17;\n"
+				  "		x ^= x << 5;\n"
+				  "	}\n"
+				  "	out[get_global_id(0)] = x;\n"
+				  "}\n";
+
+/*
+ * SOCKET ROUNDS DEPTH RUN_MS SLEEP_MS: kernels of so many rounds, DEPTH of them at once, then waits for them; after RUN_MS of
+ * that it sleeps for SLEEP_MS. Until it is killed.
+ */
+int role_load(int argc, char **argv)
+{
+	struct mdl_gpu *gpu = gpu_open(argv[0]);
+	uint64_t run_ns = strtoull(argv[3], NULL, 10) * 1000000;
+	const struct timespec pause = { .tv_sec = atoi(argv[4]) / 1000, .tv_nsec = atoi(argv[4]) % 1000 * 1000000 };
+	struct work w = { .gpu = gpu };
+	uint64_t arg[2], start;
+	struct mdl_buf *out;
+
+	arg[1] = strtoull(argv[1], NULL, 10);
+	OK(mdl_ctx_create(gpu, NULL, &w.ctx));
+	OK(mdl_chan_create(w.ctx, NULL, &w.chan));
+	OK(mdl_prog_create(w.ctx, &w.prog));
+	OK(mdl_buf_alloc(w.ctx, 4096, MDL_PLACE_VRAM, &out));
+	OK(mdl_prog_build(w.prog, w.chan, burn_source, sizeof(burn_source) - 1, "", LONG));
+	arg[0] = mdl_buf_va(out);
+	OK(work_launch(&w, "burn", 4, arg, 2));
+	OK(mdl_chan_finish(w.chan, LONG));
+	say("ready");
+	start = mdl_gpu_now_ns(gpu);
+	for (;;) {
+		for (int i = 0; i < atoi(argv[2]); i++)
+			OK(work_launch(&w, "burn", 4, arg, 2));
+		OK(mdl_chan_finish(w.chan, LONG));
+		if (mdl_gpu_now_ns(gpu) - start < run_ns)
+			continue;
+		nanosleep(&pause, NULL);
+		start = mdl_gpu_now_ns(gpu);
+	}
 }

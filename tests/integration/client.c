@@ -143,7 +143,7 @@ int main(int argc, char **argv)
 		{ "contexts", role_contexts, 2 }, { "secret", role_secret, 2 },
 		{ "look", role_look, 2 },	  { "dma", role_dma, 1 },
 		{ "shrink", role_shrink, 1 },	  { "storm", role_storm, 1 },
-		{ "bombs", role_bombs, 2 },
+		{ "bombs", role_bombs, 2 },	  { "load", role_load, 5 },
 	};
 
 	for (size_t i = 0; argc > 1 && i < sizeof(roles) / sizeof(roles[0]); i++)

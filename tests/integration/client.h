@@ -71,5 +71,6 @@ int role_dma(int argc, char **argv);
 int role_shrink(int argc, char **argv);
 int role_storm(int argc, char **argv);
 int role_bombs(int argc, char **argv);
+int role_load(int argc, char **argv);
 
 #endif
