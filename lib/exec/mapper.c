@@ -6,7 +6,8 @@
  *  - it goes on when the executor is stopped (SIGSTOP): unmapping never waits for the scheduler.
  * It runs on a stack in shared memory, next to whatever guest code does in this address space, and on the C library's thread
  * state of the thread that made it: so it uses raw system calls only, no errno, no allocation, no signal handler. What it could
- * be made to do by a guest that overwrites its stack is bounded by its own filter and descriptors: memory of the same VM.
+ * be made to do by a guest that overwrites its stack is bounded by its own filter and descriptors: memory of the same VM, and no
+ * other memory, since the limits of the executor are not the mapper's.
  */
 #include "exec/mapper.h"
 
@@ -36,8 +37,14 @@
 
 #define STACK_BYTES	(64u << 10)
 
+/* The two kinds of mapping that it makes: of a memory object, and of nothing. */
+#define MAP_OBJECT	(MAP_SHARED | MAP_FIXED)
+#define MAP_NOTHING	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED)
+
 static const struct mdl_sandbox_rule rules[] = {
-	{ SYS_recvmsg }, { SYS_sendmsg }, { SYS_mmap }, { SYS_fstat }, { SYS_close }, { SYS_exit_group },
+	{ SYS_recvmsg }, { SYS_sendmsg }, { SYS_fstat }, { SYS_close }, { SYS_exit_group },
+	{ SYS_mmap, { { 3, UINT64_MAX, MAP_OBJECT } } },
+	{ SYS_mmap, { { 3, UINT64_MAX, MAP_NOTHING }, { 2, UINT64_MAX, PROT_NONE } } },
 };
 
 struct mapper {
@@ -89,15 +96,14 @@ static int map(struct mapper *m, const struct mdl_map_entry *e)
 		return EINVAL;
 	if (!mdl_range_ok(e->offset, e->bytes, m->mem[e->mem].bytes))
 		return ERANGE;
-	ret = sys(SYS_mmap, (long)e->va, (long)e->bytes, prot, MAP_SHARED | MAP_FIXED, m->mem[e->mem].fd, (long)e->offset);
+	ret = sys(SYS_mmap, (long)e->va, (long)e->bytes, prot, MAP_OBJECT, m->mem[e->mem].fd, (long)e->offset);
 	return ret == (long)e->va ? 0 : (int)-ret;
 }
 
 /* The range becomes part of the reservation again; the kernel has no page of it left when the call returns. */
 static int unmap(const struct mdl_map_entry *e)
 {
-	long ret = sys(SYS_mmap, (long)e->va, (long)e->bytes, PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	long ret = sys(SYS_mmap, (long)e->va, (long)e->bytes, PROT_NONE, MAP_NOTHING, -1, 0);
 
 	return ret == (long)e->va ? 0 : (int)-ret;
 }
