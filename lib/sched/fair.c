@@ -85,6 +85,14 @@ static mdl_vtime turn(const struct mdl_fair *f, const struct mdl_fair_entity *fe
 	return virtual((int64_t)slice(f, fe), mdl_sched_weight(fe->entity));
 }
 
+/* Of the turn that it is in; one of which hardly anything is left is over. */
+static mdl_vtime deadline(const struct mdl_fair *f, const struct mdl_fair_entity *fe)
+{
+	mdl_vtime whole = turn(f, fe);
+
+	return fe->deadline - fe->v < whole / LEAST_PART ? fe->v + whole : fe->deadline;
+}
+
 /* How long it takes to earn `ns` at that part of the GPU. */
 static uint64_t earn(uint64_t ns, uint32_t percent)
 {
@@ -299,8 +307,7 @@ static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uin
 		fe->boosted = place(f, fe, now);
 	} else {
 		fe->boosted = false;
-		if (fe->v >= fe->deadline)
-			fe->deadline = fe->v + turn(f, fe);
+		fe->deadline = deadline(f, fe);
 	}
 	mdl_sched_list_append(&f->waiting, &fe->link);
 	watch(f, now);
@@ -395,7 +402,7 @@ static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t no
 
 	if (left >= (mdl_vtime)length)
 		return length;
-	/* The rest of its turn; too short a one is given whole next time round. */
+	/* The rest of its turn. */
 	return left < (mdl_vtime)(length / LEAST_PART) ? mdl_max_u64(length / LEAST_PART, 1)
 						       : (uint64_t)left;
 }
@@ -452,8 +459,7 @@ static uint64_t fair_renew(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
-	mdl_vtime v = mean_or_clock(f, now),
-		  deadline = fe->v >= fe->deadline ? fe->v + turn(f, fe) : fe->deadline;
+	mdl_vtime v = mean_or_clock(f, now), until = deadline(f, fe);
 
 	if (cap(fe) || f->holder != fe || fe->v > v)
 		return 0;
@@ -463,10 +469,10 @@ static uint64_t fair_renew(void *data, struct mdl_sched_entity *e, uint64_t now)
 		if (spent(f, other, now))
 			continue;
 		if (other->parked || other->boosted || due(other, now) ||
-		    (other->v <= v && other->deadline <= deadline))
+		    (other->v <= v && other->deadline <= until))
 			return 0;
 	}
-	fe->deadline = deadline;
+	fe->deadline = until;
 	fe->favoured = false;
 	f->favoured = 0;
 	f->since = f->granted = now;
