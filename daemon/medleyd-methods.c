@@ -319,7 +319,7 @@ static json_t *m_trace(struct method_call *c)
 	static const struct arg args[] = { { "since", ARG_NUMBER, .max = INT64_MAX },
 					   { "max", ARG_NUMBER, .max = INT64_MAX },
 					   { NULL } };
-	uint64_t since, max, next, dropped, thinned;
+	uint64_t since, max, next, dropped, thinned, now = mdl_now_ns();
 	json_t *list, *before;
 
 	if (!args_check(c, args, false))
@@ -333,13 +333,13 @@ static json_t *m_trace(struct method_call *c)
 	for (struct mdl_instance *i = mdl_instance_next(c->m->mdev, NULL);
 	     i && trace_reaches_end(c->m->trace, since, (uint32_t)max);
 	     i = mdl_instance_next(c->m->mdev, i))
-		account_flush(i->owner, mdl_now_ns());
+		account_flush(i->owner, now);
 	list = trace_read(c->m->trace, since, (uint32_t)max, &before, &next, &dropped,
 			  &thinned);
 	return json_pack("{s:o, s:o*, s:I, s:I, s:I, s:I, s:o}", "intervals", list, "before",
 			 before, "next", (json_int_t)next, "dropped", (json_int_t)dropped,
-			 "thinned", (json_int_t)thinned, "time_ns", (json_int_t)mdl_now_ns(),
-			 "pgpus", trace_pgpus(c));
+			 "thinned", (json_int_t)thinned, "time_ns", (json_int_t)now, "pgpus",
+			 trace_pgpus(c));
 }
 
 static json_t *m_subscribe(struct method_call *c)
