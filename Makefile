@@ -18,7 +18,7 @@ check: build vm
 	@tools/run-tests $(B)
 
 bench: build
-	@for name in kernel aperture copy submit trap context; do \
+	@for name in kernel aperture copy submit trap context fairness preempt overhead latency watchdog; do \
 		$(B)/bench/medley-bench $$name || exit 1; \
 	done
 

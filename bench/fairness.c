@@ -65,6 +65,14 @@ static const char *const policies[] = { "fair",	       "credit",      "credit-gd
 /* Without preemption, as the systems that these come from are. */
 static const char *const coarse[] = { "fair", "credit", "band" };
 
+bool fairness_knows(const char *policy)
+{
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(policies); i++)
+		if (!strcmp(policies[i], policy))
+			return true;
+	return false;
+}
+
 static bool wanted(const struct shared_options *o, const char *policy)
 {
 	for (unsigned int i = 0; i < o->policies; i++)

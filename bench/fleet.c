@@ -159,7 +159,7 @@ static void end_guest(struct fleet_guest *g)
 	if (g->out >= 0)
 		close(g->out);
 	if (g->pid > 0) {
-		kill(g->pid, SIGTERM);
+		kill(g->pid, SIGKILL); /* it has nothing to save */
 		waitpid(g->pid, NULL, 0);
 	}
 	free(g);

@@ -212,6 +212,7 @@ static void recover(struct load *g, int error)
 	MUST(r);
 	printf("fault %llu %llu %u %llu\n", (unsigned long long)told,
 	       (unsigned long long)b->launched_ns, e.error, (unsigned long long)now(g));
+	fflush(stdout);
 	g->faults++;
 	g->queued = 0;
 }

@@ -380,6 +380,12 @@ static int usage(void)
 	return 2;
 }
 
+static int refuse_policy(const char *name)
+{
+	fprintf(stderr, "medley-bench: unknown policy, or too many: %s\n", name);
+	return 2;
+}
+
 /* Waits for the measuring process and for what it left to us, then removes the directory. */
 static int clean_up(pid_t worker, const char *dir)
 {
@@ -419,8 +425,10 @@ int main(int argc, char **argv)
 			run.repetitions = atoi(optarg);
 		else if (opt == 's' && atof(optarg) > 0 && atof(optarg) <= 3600)
 			many.seconds = atof(optarg);
-		else if (opt == 'p' && many.policies < SHARED_POLICIES)
+		else if (opt == 'p' && many.policies < SHARED_POLICIES && fairness_knows(optarg))
 			many.policy[many.policies++] = optarg;
+		else if (opt == 'p')
+			return refuse_policy(optarg);
 		else if (opt == 'v' && atoi(optarg) > 0)
 			many.vgpus = (unsigned int)atoi(optarg);
 		else if (opt == 'h')

@@ -21,6 +21,8 @@ struct shared_options {
 	unsigned int vgpus; /* at most; 0: no limit */
 };
 
+/* Whether --policy may name it. */
+bool fairness_knows(const char *policy);
 json_t *fairness_run(const struct shared_options *o);
 json_t *preempt_run(const struct shared_options *o);
 json_t *overhead_run(const struct shared_options *o);
