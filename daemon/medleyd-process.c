@@ -20,10 +20,7 @@
 #include "base/cleanup.h"
 #include "base/sandbox.h"
 
-#define ARGS_MAX       16
-/* Two for each process: itself, and for executors their compiler companion. */
-#define UIDS_A_PROCESS 2
-#define UIDS	       (1u << 16)
+#define ARGS_MAX 16
 
 static int pidfd_signal(int pidfd, int sig)
 {
@@ -67,6 +64,39 @@ size_t process_children(const struct process *p, pid_t *pids, size_t max)
 	return n;
 }
 
+/* ---- user ids ---- */
+
+/*
+ * A pair that no living process has. Counting on alone would not do: a device lives for months, and
+ * a guest that opens and closes contexts uses up all pairs within an hour.
+ */
+static int take_uids(struct process *p, struct manager *m, uid_t *ret_uid)
+{
+	for (uint32_t i = 0; i < UID_SLOTS; i++) {
+		uint32_t slot = (m->uid_next + i) % UID_SLOTS;
+
+		if (m->uid_used[slot / 8] >> slot % 8 & 1)
+			continue;
+		m->uid_used[slot / 8] |= (uint8_t)(1 << slot % 8);
+		m->uid_next = (slot + 1) % UID_SLOTS;
+		p->uid_slot = slot + 1;
+		*ret_uid = m->opt.uid_base + 2 * slot;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+static void release_uids(struct process *p, struct manager *m)
+{
+	uint32_t slot = p->uid_slot - 1;
+
+	if (p->uid_slot)
+		m->uid_used[slot / 8] &= (uint8_t)~(1 << slot % 8);
+	p->uid_slot = 0;
+}
+
+/* ---- a process's life ---- */
+
 /* True when it was there to be reaped. */
 static bool reap(struct process *p, int options, int *ret_status)
 {
@@ -84,6 +114,7 @@ static bool reap(struct process *p, int options, int *ret_status)
 	p->source = sd_event_source_disable_unref(p->source);
 	mdl_close_fd(&p->pidfd);
 	p->pid = 0;
+	release_uids(p, p->m);
 	return true;
 }
 
@@ -104,30 +135,36 @@ static int find_program(const struct manager *m, const char *program, char *path
 	return n < 0 || (size_t)n >= bytes ? -ENAMETOOLONG : 0;
 }
 
-static uint32_t next_uid(struct manager *m)
+/*
+ * Where the kernel forbids namespaces it does so from the first process on. A refusal later is an
+ * error: nothing that a guest can bring about makes the processes of others less confined.
+ */
+static int spawn(struct process *p, struct manager *m, struct mdl_spawn *what)
 {
-	uint32_t uid = m->opt.uid_base + m->uid_next;
+	int err;
 
-	/*
-	 * Wraps after 32768 processes: far more than there are at a time, so two live ones never
-	 * share.
-	 */
-	m->uid_next = (m->uid_next + UIDS_A_PROCESS) % UIDS;
-	return uid;
+	what->flags = m->isolate ? MDL_SPAWN_ISOLATE : 0;
+	err = mdl_sandbox_spawn(what, &p->pid, &p->pidfd);
+	if (err == -EPERM && m->isolate && !m->isolated) {
+		mdl_log(MDL_LOG_WARN,
+			"this system forbids new namespaces: processes are confined without them");
+		m->isolate = false;
+		what->flags = 0;
+		err = mdl_sandbox_spawn(what, &p->pid, &p->pidfd);
+	}
+	m->isolated = m->isolated || (!err && m->isolate);
+	return err;
 }
 
 int process_start(struct process *p, struct manager *m, const char *program,
 		  const char *const *args, const int *fds, size_t nfds,
 		  void (*ended)(struct process *p, int status))
 {
-	char path[4096], uid[16];
+	char path[4096], uid_text[16];
 	char *argv[ARGS_MAX + 4];
-	struct mdl_spawn spawn = { .path = path,
-				   .argv = argv,
-				   .fds = fds,
-				   .nfds = nfds,
-				   .flags = m->isolate ? MDL_SPAWN_ISOLATE : 0 };
+	struct mdl_spawn what = { .path = path, .argv = argv, .fds = fds, .nfds = nfds };
 	size_t n = 0;
+	uid_t uid;
 	int err;
 
 	err = find_program(m, program, path, sizeof(path));
@@ -135,29 +172,25 @@ int process_start(struct process *p, struct manager *m, const char *program,
 		return err;
 	argv[n++] = (char *)program;
 	if (m->privileged) {
-		snprintf(uid, sizeof(uid), "%u", next_uid(m));
+		err = take_uids(p, m, &uid);
+		if (err)
+			return err;
+		snprintf(uid_text, sizeof(uid_text), "%u", uid);
 		argv[n++] = "--uid";
-		argv[n++] = uid;
+		argv[n++] = uid_text;
 	}
 	for (size_t i = 0; args[i] && i < ARGS_MAX; i++)
 		argv[n++] = (char *)args[i];
 	argv[n] = NULL;
-	err = mdl_sandbox_spawn(&spawn, &p->pid, &p->pidfd);
-	if (err == -EPERM && m->isolate) {
-		mdl_log(MDL_LOG_WARN,
-			"this system forbids new namespaces: processes are confined without them");
-		m->isolate = false;
-		spawn.flags = 0;
-		err = mdl_sandbox_spawn(&spawn, &p->pid, &p->pidfd);
-	}
+	err = spawn(p, m, &what);
 	if (err) {
 		p->pid = 0;
 		p->pidfd = -1;
+		release_uids(p, m);
 		return err;
 	}
 	p->m = m;
 	p->ended = ended;
-	fcntl(p->pidfd, F_SETFD, FD_CLOEXEC);
 	err = sd_event_add_io(m->event, &p->source, p->pidfd, EPOLLIN, on_ended, p);
 	if (err < 0) {
 		process_end_now(p);

@@ -65,6 +65,8 @@ struct options {
 };
 
 /* ---- medleyd-process.c ---- */
+/* Pairs of user ids: the process itself, and for executors their compiler companion. */
+#define UID_SLOTS (1u << 15)
 struct process {
 	struct manager *m;
 	pid_t pid; /* 0: none */
@@ -72,6 +74,7 @@ struct process {
 	sd_event_source *source;
 	void (*ended)(struct process *p, int status); /* reaped; status as of wait(2) */
 	uint64_t cpu_ns; /* its CPU clock, when it is reaped */
+	uint32_t uid_slot; /* 1 + its place in manager.uid_used; 0: none */
 };
 
 /* fds become 3, 4, ... in the child and stay the caller's. -errno. */
@@ -400,8 +403,10 @@ struct manager {
 	sd_event_source *pool_timer;
 	struct mdl_log_limit pool_log;
 	struct vgpu *serve_next; /* whose turn it is to get an executor */
-	uint32_t uid_next;
-	bool isolate; /* namespaces for children: false once the kernel refused */
+	uint32_t uid_next; /* slot to try first: a user id rests for long before it is used again */
+	uint8_t uid_used[UID_SLOTS / 8]; /* a bit for each pair of user ids that a living process has */
+	bool isolate; /* namespaces for children: false if the kernel refused them from the start */
+	bool isolated; /* it did not */
 	bool privileged;
 	bool stopping;
 	sd_event_source *audit;

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* medleyd's children: user ids that no two living ones share, notice of their end, failures that leave nothing behind. */
+#include "daemon/medleyd.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "tests/unit/check.h"
+
+#define UIDS_BASE 70000u
+
+static struct manager m; /* as in medleyd: zero at the start */
+static uint32_t ended;
+static int ended_status;
+
+static void on_ended(struct process *p, int status)
+{
+	ended++;
+	ended_status = status;
+}
+
+/* A libexec directory whose one program sleeps, or ends if told so by its second user argument. */
+static void set_up(void)
+{
+	static char dir[] = "/tmp/medley-process-XXXXXX";
+	static const char script[] = "#!/bin/sh\n[ \"$3\" = end ] && exit 7\nexec sleep 1000\n";
+	const char *tmp = getenv("TMPDIR");
+	char path[4096];
+	int fd;
+
+	if (tmp)
+		CHECK(!chdir(tmp));
+	m.opt.libexec_dir = mkdtemp(tmp ? dir + strlen("/tmp/") : dir);
+	CHECK(m.opt.libexec_dir);
+	snprintf(path, sizeof(path), "%s/program", m.opt.libexec_dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	CHECK_EQ(write(fd, script, strlen(script)), strlen(script));
+	close(fd);
+	CHECK(sd_event_new(&m.event) >= 0);
+	m.opt.uid_base = UIDS_BASE;
+	m.privileged = true; /* gives user ids; the program does not take them */
+}
+
+static void tear_down(void)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/program", m.opt.libexec_dir);
+	CHECK(!unlink(path) && !rmdir(m.opt.libexec_dir));
+	sd_event_unref(m.event);
+	CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+}
+
+static int start(struct process *p, const char *program, const char *arg)
+{
+	const char *args[] = { arg, NULL };
+
+	*p = (struct process){ .pidfd = -1 };
+	return process_start(p, &m, program, args, NULL, 0, on_ended);
+}
+
+/* The user id that it was told to take. */
+static uint32_t uid_of(const struct process *p)
+{
+	return UIDS_BASE + 2 * (p->uid_slot - 1);
+}
+
+static void user_ids(void)
+{
+	struct process old, next, third;
+
+	set_up();
+	CHECK_EQ(start(&old, "program", "stay"), 0);
+	CHECK_EQ(uid_of(&old), UIDS_BASE);
+	/* 32768 processes later. */
+	m.uid_next = 0;
+	CHECK_EQ(start(&next, "program", "stay"), 0);
+	CHECK_EQ(uid_of(&next), UIDS_BASE + 2);
+	m.uid_next = UID_SLOTS - 1;
+	CHECK_EQ(start(&third, "program", "stay"), 0);
+	CHECK_EQ(uid_of(&third), UIDS_BASE + 65534);
+	process_end_now(&third);
+	/* Free when it is gone, and not before. */
+	process_end_now(&old);
+	CHECK_EQ(m.uid_next, 0);
+	CHECK_EQ(start(&third, "program", "stay"), 0);
+	CHECK_EQ(uid_of(&third), UIDS_BASE);
+	process_end_now(&third);
+	process_end_now(&next);
+	tear_down();
+}
+
+static void failures(void)
+{
+	struct process p;
+
+	set_up();
+	CHECK_EQ(start(&p, "none", "stay"), -ENOENT);
+	CHECK_EQ(p.pid, 0);
+	CHECK_EQ(p.pidfd, -1);
+	for (size_t i = 0; i < sizeof(m.uid_used); i++)
+		CHECK_EQ(m.uid_used[i], 0);
+	process_end_now(&p); /* no harm */
+	CHECK_EQ(ended, 0);
+	tear_down();
+}
+
+static void notice(void)
+{
+	char text[80];
+	struct process p;
+
+	set_up();
+	CHECK_EQ(start(&p, "program", "end"), 0);
+	while (!ended)
+		CHECK(sd_event_run(m.event, UINT64_MAX) >= 0);
+	CHECK_EQ(ended, 1);
+	process_describe_end(ended_status, text, sizeof(text));
+	CHECK_STR(text, "exited with status 7");
+	CHECK_EQ(p.pid, 0);
+	CHECK_EQ(p.uid_slot, 0);
+	CHECK_EQ(start(&p, "program", "stay"), 0);
+	CHECK(process_cpu_ns(p.pid) > 0);
+	process_signal(&p, SIGKILL);
+	while (ended < 2)
+		CHECK(sd_event_run(m.event, UINT64_MAX) >= 0);
+	CHECK(p.cpu_ns > 0);
+	process_describe_end(ended_status, text, sizeof(text));
+	CHECK(strstr(text, "signal 9"));
+	process_signal(&p, SIGKILL); /* nobody */
+	tear_down();
+}
+
+static const struct check_case cases[] = {
+	{ "user ids", user_ids },
+	{ "what fails leaves nothing", failures },
+	{ "notice of the end", notice },
+};
+CHECK_MAIN(cases)
