@@ -580,6 +580,26 @@ static void sleep_on(void)
 		micro_irq_wait(MICRO_IRQ_ANY, micro_irq_count(MICRO_IRQ_ANY), MICRO_FOREVER);
 }
 
+/* Says what comes, five bytes at a time, and sleeps in between. */
+static void test_input(void)
+{
+	char text[6];
+	int n = 0;
+
+	puts("listening");
+	while (n >= 0) {
+		uint64_t seen = micro_irq_count(MICRO_INPUT);
+
+		n = micro_input_read(text, sizeof(text) - 1);
+		text[n > 0 ? n : 0] = 0;
+		printf("%s", text);
+		if (n == 0)
+			CHECK(micro_irq_wait(MICRO_INPUT, seen, MICRO_FOREVER) == 0);
+	}
+	CHECK(n == -ESHUTDOWN);
+	puts("ended");
+}
+
 static void flood(void)
 {
 	for (;;)
@@ -624,6 +644,7 @@ int main(int argc, char **argv)
 		{ "ports", test_ports, 0 },
 		{ "spin", spin, 0 },
 		{ "sleep", sleep_on, 0 },
+		{ "input", test_input, 0 },
 		{ "flood", flood, 0 },
 		{ "storm", storm, 0 },
 		{ "access-storm", access_storm, 1 },

@@ -217,6 +217,22 @@ static void test_flood(void)
 	CHECK_EQ(r->status, 124);
 }
 
+/* It comes while the guest sleeps, is more than it takes at once, and ends. */
+static void test_input(void)
+{
+	static const char *const echo[] = { "--input", "@selftest", "input", NULL },
+				 *const deaf[] = { "@selftest", "input", NULL };
+	const struct vm_result *r;
+
+	r = vm_run(echo, (struct vm_options) { .input = "one two three\n" });
+	CHECK_EQ(r->status, 0);
+	CHECK_STR(r->out, "listening\none two three\nended\ninput: ok\n");
+	/* Not without being asked to. */
+	r = vm_run(deaf, (struct vm_options) { .input = "one two three\n" });
+	CHECK_EQ(r->status, 0);
+	CHECK_STR(r->out, "listening\nended\ninput: ok\n");
+}
+
 static void test_signals(void)
 {
 	static const char *const spin[] = { "@selftest", "spin", NULL }, *const sleep_[] = {
@@ -326,6 +342,7 @@ static const struct check_case cases[] = {
 	{ "data-out", test_data_out },
 	{ "timeout", test_timeout, 60 },
 	{ "flood", test_flood, 60 },
+	{ "input", test_input, 60 },
 	{ "signals", test_signals, 60 },
 	{ "arguments", test_arguments },
 	{ "files", test_files },

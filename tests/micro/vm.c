@@ -98,7 +98,7 @@ void *vm_read_file(const char *path, size_t *ret_bytes)
 	return data;
 }
 
-static void child(const char *const *argv, const struct vm_options *o, int out, int err)
+static void child(const char *const *argv, const struct vm_options *o, int in, int out, int err)
 {
 	const char *args[32] = { getenv("MEDLEY_VM") };
 	/* Opened first: another user may not get as far as the build folder. */
@@ -108,6 +108,8 @@ static void child(const char *const *argv, const struct vm_options *o, int out, 
 		CHECK(n < 31);
 		args[n++] = **argv == '@' ? vm_guest(*argv + 1) : *argv;
 	}
+	if (o->input)
+		dup2(in, 0);
 	dup2(out, 1);
 	dup2(err, 2);
 	if (o->uid && (setgid(o->uid) || setuid(o->uid)))
@@ -135,15 +137,17 @@ const struct vm_result *vm_run(const char *const *argv, struct vm_options o)
 	struct vm_result *r = keep(calloc(1, sizeof(*r)));
 	uint64_t start = mdl_now_ns();
 	size_t err_bytes = 0;
-	int out[2], err[2], status;
+	int in[2], out[2], err[2], status;
 	bool poked = false;
 	pid_t pid;
 
-	CHECK(getenv("MEDLEY_VM") && pipe2(out, O_CLOEXEC) == 0 && pipe2(err, O_CLOEXEC) == 0);
+	CHECK(getenv("MEDLEY_VM") && pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0 &&
+	      pipe2(err, O_CLOEXEC) == 0);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid)
-		child(argv, &o, out[1], err[1]);
+		child(argv, &o, in[0], out[1], err[1]);
+	close(in[0]);
 	close(out[1]);
 	close(err[1]);
 	for (struct pollfd p[2] = { { o.no_reader ? -1 : out[0], POLLIN, 0 },
@@ -159,10 +163,17 @@ const struct vm_result *vm_run(const char *const *argv, struct vm_options o)
 			poked = true;
 			kill(pid, o.poke_signal);
 		}
+		if (o.input && !poked && r->out_bytes) {
+			poked = true;
+			CHECK(write(in[1], o.input, strlen(o.input)) == (ssize_t)strlen(o.input));
+			close(in[1]);
+		}
 	}
 	if (mdl_now_ns() - start > LIMIT_NS)
 		kill(pid, SIGKILL);
 	CHECK(waitpid(pid, &status, 0) == pid);
+	if (!o.input || !poked)
+		close(in[1]);
 	close(out[0]);
 	close(err[0]);
 	r->seconds = (double)(mdl_now_ns() - start) / 1e9;

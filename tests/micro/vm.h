@@ -21,13 +21,15 @@ struct vm_result {
 /*
  * argv: arguments of medley-vm, up to a NULL; "@name" stands for the guest name.elf. Ends the
  * process after 60 s. A test whose machine has no KVM is skipped here, if need_kvm. As another user
- * if uid is not 0; poke_signal: sent once something was printed.
+ * if uid is not 0; poke_signal: sent once something was printed; input: what it then finds on
+ * standard input, before that ends.
  */
 struct vm_options {
 	int poke_signal;
 	uid_t uid;
 	int no_reader; /* never read its output */
 	int any_kvm; /* do not skip without KVM */
+	const char *input;
 };
 const struct vm_result *vm_run(const char *const *argv, struct vm_options options);
 #define VM(...) vm_run((const char *const[]) { __VA_ARGS__, NULL }, (struct vm_options) { 0 })
