@@ -484,9 +484,16 @@ static void fair_change(void *data, struct mdl_sched_entity *e,
 {
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
-	mdl_vtime v = mean_or_clock(f, now), was = old->weight ? old->weight : 1;
+	const struct mdl_sched_entity_params new = e->params;
+	mdl_vtime v, was = old->weight ? old->weight : 1;
 
-	/* What it is owed in time stays the same. */
+	/*
+	 * What it is owed in time stays the same. V as it was before: with the new weight it could
+	 * lie so near to fe->v that a debt in v is not seen, and grows in time with the weight.
+	 */
+	e->params = *old;
+	v = mean_or_clock(f, now);
+	e->params = new;
 	fe->v = v + (fe->v - v) * was / mdl_sched_weight(e);
 	fe->deadline = fe->v + turn(f, fe);
 	if (old->reservation_percent != e->params.reservation_percent)

@@ -306,6 +306,54 @@ static uint64_t window_max(int who, uint64_t length, uint64_t end, uint64_t pace
 }
 
 /*
+ * However weights were changed, and whoever was owed what at that moment: once they are alike, so are
+ * the parts. What is owed is time; it must not grow with the weight.
+ */
+static void weights_change_live(void)
+{
+	const struct mdl_sched_policy *p;
+
+	logging = false;
+	FOR_EACH_POLICY(p) {
+		if (!has_weights(p))
+			continue;
+		for (int round = 0; round < 40; round++) {
+			uint64_t t = 0, before[4];
+
+			start(p, 4);
+			for (int i = 0; i < 4; i++)
+				submit(i, ENDLESS);
+			for (int k = 0; k < 200; k++) {
+				int i = (int)rnd(4);
+
+				set(i, (struct mdl_sched_entity_params) {
+					       .weight = rnd(2) ? rnd(4) : rnd(65537) });
+				if (i == 3 && rnd(2))
+					cancel(i);
+				else
+					submit(i, ENDLESS);
+				until(t += rnd(3000) * US);
+			}
+			for (int i = 0; i < 4; i++) {
+				set(i, (struct mdl_sched_entity_params)
+					       MDL_SCHED_ENTITY_PARAMS_DEFAULT);
+				submit(i, ENDLESS);
+				before[i] = used(i);
+			}
+			until(t += 2000 * MS);
+			for (int i = 0; i < 4; i++) {
+				if (used(i) - before[i] < 440 * MS)
+					fprintf(stderr, "# %s, round %d: %d has %llu ms of 2 s\n",
+						p->name, round, i,
+						(unsigned long long)((used(i) - before[i]) / MS));
+				CHECK(used(i) - before[i] >= 440 * MS);
+			}
+			finish();
+		}
+	}
+}
+
+/*
  * Caps, of an idle GPU and of a busy one, obeying or not: never more in any window than the cap's
  * part and one quantum, and what an unwilling holder takes beyond the turn (grace, 200 us). Credit
  * keeps them as Xen does: to one period of 30 ms.
@@ -577,6 +625,7 @@ static const struct check_case cases[] = {
 	{ "wakers starve nobody", wakers_starve_nobody },
 	{ "zero weights", zero_weights },
 	{ "weights", weights },
+	{ "weights change live", weights_change_live, 60 },
 	{ "caps", caps },
 	{ "caps change live", caps_change_live },
 	{ "reservations", reservations },
