@@ -237,6 +237,7 @@ static void context_fault(struct dev_ctx *c, struct mdl_ipc_fault *fault)
 	fault->ctx = (uint16_t)c->index;
 	if (fault->chan != MDL_FAULT_NO_CHANNEL && !own_channel(c, fault->chan, DEV_CHAN_OPEN))
 		fault->chan = MDL_FAULT_NO_CHANNEL;
+	c->faulted = fault->error;
 	mdl_vgpu_ctx_fault(c->dev->vgpu, fault);
 }
 
@@ -330,12 +331,13 @@ void dev_ctx_close(void *h, uint32_t ctx)
 {
 	struct mdl_device *d = h;
 	struct dev_ctx *c = &d->ctx[ctx];
+	struct mdl_ipc_ctx m = { .hdr = { MDL_IPC_CTX_CLOSE, sizeof(m) }, .ctx = ctx, .error = c->faulted };
 
 	if (c->state != DEV_CTX_OPEN)
 		return;
 	/* Links gone: CTX_KILL is under way, or CTX_LOST noted already; either way one CTX_LOST is there or comes. */
 	if (c->control >= 0)
-		dev_manager_send_ctx(d, MDL_IPC_CTX_CLOSE, ctx);
+		dev_manager_send(d, &m);
 	dev_wait_lost(d, ctx);
 	set_free(c);
 }
@@ -350,6 +352,7 @@ static int set_up(struct dev_ctx *c, int fds[2])
 	int err;
 
 	c->fault.hdr.type = 0;
+	c->faulted = MDL_ERR_NONE;
 	c->control = mdl_take_fd(&fds[0]);
 	c->map = mdl_take_fd(&fds[1]);
 	c->mem_told = 0;
@@ -422,6 +425,9 @@ int dev_chan_open(void *h, uint32_t ctx, uint32_t chan, uint64_t ring_va, uint32
 				  .vector = vector };
 	int err;
 
+	/* What is left of its time in a context that has ended meanwhile ends with that. */
+	if (ch->state != DEV_CHAN_OFF && !ctx_alive(&d->ctx[ch->ctx]))
+		set_off(ch);
 	if (ch->state != DEV_CHAN_OFF)
 		return -EBUSY;
 	if (!ctx_alive(&d->ctx[ctx]))

@@ -51,6 +51,7 @@ struct dev_ctx {
 	int control, map;
 	sd_event_source *control_source;
 	struct mdl_ipc_fault fault; /* its last word, not told to the vgpu yet; hdr.type 0: none */
+	uint32_t faulted; /* the error that ends it now, for the manager */
 	uint64_t mem_told; /* bit i: the mapper holds memory object i */
 };
 

@@ -146,6 +146,8 @@ static void pool_member_died(struct executor *x, int status)
 /* It did not just do as it was told. */
 static bool guests_doing(const struct executor *x, int status)
 {
+	if (x->faulted)
+		return true;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return x->killed && !x->expected;
 	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || !x->expected;

@@ -113,6 +113,7 @@ static int ctx_end(struct vgpu *v, const void *msg)
 
 	if (x) {
 		x->expected |= m->hdr.type == MDL_IPC_CTX_CLOSE;
+		x->faulted |= m->hdr.type == MDL_IPC_CTX_CLOSE && m->error;
 		executor_kill(x);
 	}
 	return 0;

@@ -105,6 +105,7 @@ struct executor {
 	uint64_t warm_cpu_ns; /* what getting warm took */
 	bool expected; /* its end was asked for: no reason for a log line */
 	bool killed;
+	bool faulted; /* its guest made it fault, says the device */
 	bool nice; /* it warms up at low priority: nobody waits for it */
 	struct vgpu *vgpu; /* NULL: in the pool, or finished with */
 	uint32_t ctx;

@@ -72,7 +72,7 @@ struct mdl_ipc_hdr {
 struct mdl_ipc_ctx {		/* CTX_OPEN, CTX_CLOSE, CTX_KILL, CTX_GRANTED */
 	struct mdl_ipc_hdr hdr;
 	uint32_t ctx;
-	uint32_t error;		/* CTX_GRANTED: 0 or errno; else 0 */
+	uint32_t error;		/* CTX_GRANTED: 0 or errno; CTX_CLOSE: enum mdl_hw_error that ended the context, or 0; else 0 */
 };
 
 struct mdl_ipc_lost {		/* CTX_LOST */

@@ -2,7 +2,6 @@
 /* Roles that take what they can get: contexts without end, compilers in every context. They go on until the test ends them. */
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,7 +9,7 @@
 
 #define BOMB_BYTES (256u << 10)
 
-static bool ordered(void)
+bool ordered(void)
 {
 	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
 

@@ -142,6 +142,7 @@ int main(int argc, char **argv)
 		{ "spin", role_spin, 1 },	  { "bad-packets", role_bad_packets, 1 },
 		{ "contexts", role_contexts, 2 }, { "secret", role_secret, 2 },
 		{ "look", role_look, 2 },	  { "dma", role_dma, 1 },
+		{ "watchdog", role_watchdog, 1 }, { "crash", role_crash, 1 },
 		{ "shrink", role_shrink, 1 },	  { "storm", role_storm, 1 },
 		{ "bombs", role_bombs, 2 },	  { "load", role_load, 5 },
 	};

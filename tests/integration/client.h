@@ -7,6 +7,7 @@
 #ifndef MDL_TESTS_INTEGRATION_CLIENT_H
 #define MDL_TESTS_INTEGRATION_CLIENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,9 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Next order of the test, without its newline; NULL at its end. Valid until the next call. */
 const char *hear(void);
 
+/* Whether there is one, or its end. */
+bool ordered(void);
+
 struct mdl_gpu *gpu_open(const char *socket);
 void work_init(struct work *w, struct mdl_gpu *gpu, uint32_t items);
 void work_fini(struct work *w);
@@ -71,6 +75,8 @@ int role_dma(int argc, char **argv);
 int role_shrink(int argc, char **argv);
 int role_storm(int argc, char **argv);
 int role_bombs(int argc, char **argv);
+int role_watchdog(int argc, char **argv);
+int role_crash(int argc, char **argv);
 int role_load(int argc, char **argv);
 
 #endif

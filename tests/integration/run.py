@@ -6,7 +6,9 @@ import signal
 import sys
 
 import cases
+import enforce_cases  # noqa: F401 (adds its cases)
 import hostile_cases  # noqa: F401 (adds its cases)
+import trace_cases  # noqa: F401
 from stack import Failure
 
 
