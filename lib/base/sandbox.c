@@ -91,13 +91,13 @@ static int make_parents(char *path)
 	return 0;
 }
 
-static int read_only(const char *path)
+static int read_only(const char *path, unsigned int flags)
 {
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
 	};
 
-	return err_of(syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof(attr)));
+	return err_of(syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attr, sizeof(attr)));
 }
 
 static int bind_one(const char *root, const char *path)
@@ -132,7 +132,7 @@ static int bind_one(const char *root, const char *path)
 	}
 	if (mount(path, target, NULL, MS_BIND | MS_REC, NULL) < 0)
 		return -errno;
-	return read_only(target);
+	return read_only(target, AT_RECURSIVE);
 }
 
 int mdl_sandbox_bind(const char *root, const char *const *binds)
@@ -166,7 +166,10 @@ int mdl_sandbox_pivot(const char *root)
 	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one and is detached. */
 	if (chdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
 		return -errno;
-	return err_of(chdir("/"));
+	if (chdir("/") < 0)
+		return -errno;
+	/* Also where its owner is who we will be: without root. What is mounted in it has its own rights. */
+	return read_only("/", 0);
 }
 
 int mdl_sandbox_root(const char *const *binds)
@@ -177,7 +180,7 @@ int mdl_sandbox_root(const char *const *binds)
 		err = mdl_sandbox_bind(SCRATCH, binds);
 	if (!err)
 		err = mdl_sandbox_pivot(SCRATCH);
-	return err ? err : read_only("/");
+	return err;
 }
 
 static int drop_capabilities(void)

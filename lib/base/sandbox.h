@@ -90,7 +90,7 @@ int mdl_sandbox_bind(const char *root, const char *const *binds);
 /* The same for one directory that stays writable, as it is mounted now. */
 int mdl_sandbox_bind_writable(const char *root, const char *dir);
 
-/* Makes `root` (a mount point) the root of all processes of the mount namespace that had the old one, which goes away. */
+/* Makes `root` (a mount point) the root, read-only, of all processes of the mount namespace that had the old one, which goes away. */
 int mdl_sandbox_pivot(const char *root);
 
 /* An empty tmpfs with `binds` becomes the root; read-only. The steps above with a scratch directory. */

@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -85,6 +86,23 @@ static bool va_ok(uint64_t va, uint64_t bytes)
 	       mdl_range_in(va, bytes, MDL_USER_AREA_BASE, MDL_USER_AREA_BYTES);
 }
 
+static bool file_bytes(int fd, uint64_t *ret_bytes)
+{
+	struct stat st;
+
+	if (sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0)
+		return false;
+	*ret_bytes = (uint64_t)st.st_size;
+	return true;
+}
+
+/* Whether the range lies in the object. A file that is not sealed may have grown since it was added: guest memory that was plugged in. */
+static bool in_object(struct mapper *m, const struct mdl_map_entry *e)
+{
+	return mdl_range_ok(e->offset, e->bytes, m->mem[e->mem].bytes) ||
+	       (file_bytes(m->mem[e->mem].fd, &m->mem[e->mem].bytes) && mdl_range_ok(e->offset, e->bytes, m->mem[e->mem].bytes));
+}
+
 static int map(struct mapper *m, const struct mdl_map_entry *e)
 {
 	int prot = PROT_READ | (e->prot & MDL_MAP_PROT_WRITE ? PROT_WRITE : 0);
@@ -94,7 +112,7 @@ static int map(struct mapper *m, const struct mdl_map_entry *e)
 		return EINVAL;
 	if (e->mem >= MDL_MEM_MAX || !m->mem[e->mem].used || !mdl_is_aligned(e->offset, MDL_PAGE_BYTES))
 		return EINVAL;
-	if (!mdl_range_ok(e->offset, e->bytes, m->mem[e->mem].bytes))
+	if (!in_object(m, e))
 		return ERANGE;
 	ret = sys(SYS_mmap, (long)e->va, (long)e->bytes, prot, MAP_OBJECT, m->mem[e->mem].fd, (long)e->offset);
 	return ret == (long)e->va ? 0 : (int)-ret;
@@ -134,15 +152,11 @@ static int mem_del(struct mapper *m, uint32_t i)
 /* Takes fd. */
 static int mem_add(struct mapper *m, uint32_t i, int fd)
 {
-	struct stat st;
-
-	if (i >= MDL_MEM_MAX || m->mem[i].used || sys(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) < 0 || !S_ISREG(st.st_mode) ||
-	    st.st_size < 0) {
+	if (i >= MDL_MEM_MAX || m->mem[i].used || !file_bytes(fd, &m->mem[i].bytes)) {
 		sys(SYS_close, fd, 0, 0, 0, 0, 0);
 		return EINVAL;
 	}
 	m->mem[i].fd = fd;
-	m->mem[i].bytes = (uint64_t)st.st_size;
 	m->mem[i].used = true;
 	return 0;
 }
@@ -311,8 +325,11 @@ int mdl_mapper_start(int link, pid_t *ret_pid)
 	if (pid < 0)
 		return -errno;
 	/* It makes five system calls, then serves. */
-	while (!(state = atomic_load_explicit(&m->state, memory_order_acquire)))
+	while (!(state = atomic_load_explicit(&m->state, memory_order_acquire))) {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return -ECHILD;
 		sched_yield();
+	}
 	free(m->filter.filter);
 	if (state < 0)
 		return state;

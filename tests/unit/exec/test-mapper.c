@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -93,6 +94,29 @@ static void mappings(void)
 	h_stop(&h);
 }
 
+/* A file that grows: what is new in it can be mapped, what is not there cannot. */
+static void growing(void)
+{
+	struct mdl_hw_packet p;
+	struct h h;
+	int fd;
+
+	h_start(&h, 1);
+	fd = memfd_create("ram", MFD_CLOEXEC);
+	CHECK(!ftruncate(fd, 4096));
+	CHECK_EQ(h_mem_add(&h, MDL_MEM_RAM_FIRST, fd), 0);
+	CHECK_EQ(h_map(&h, H_HOLE_VA, 4096, MDL_MEM_RAM_FIRST, 4096, true), ERANGE);
+	CHECK(!ftruncate(fd, 8192));
+	CHECK_EQ(h_map(&h, H_HOLE_VA, 4096, MDL_MEM_RAM_FIRST, 8192, true), ERANGE);
+	CHECK_EQ(h_map(&h, H_HOLE_VA, 4096, MDL_MEM_RAM_FIRST, 4096, true), 0);
+	CHECK_EQ(pwrite(fd, "new", 4, 4096), 4);
+	p = (struct mdl_hw_packet){ .opcode = MDL_OP_COPY, .copy = { H_VRAM_VA + (50 << 20), H_HOLE_VA, 4 } };
+	h_run(&h, 0, &p);
+	CHECK_STR((char *)h.vram + (50 << 20), "new");
+	close(fd);
+	h_stop(&h);
+}
+
 /* Nonsense on the link ends the mapper, which the device sees; no order is carried out. */
 static void nonsense(void)
 {
@@ -110,6 +134,7 @@ static void nonsense(void)
 static const struct check_case cases[] = {
 	{ "refuses", refuses, 60 },
 	{ "mappings", mappings, 60 },
+	{ "growing", growing, 60 },
 	{ "nonsense", nonsense, 60 },
 };
 CHECK_MAIN(cases)
