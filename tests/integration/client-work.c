@@ -226,7 +226,7 @@ static const char burn_source[] = "kernel void burn(global uint *out, ulong roun
 
 /*
  * SOCKET ROUNDS DEPTH RUN_MS SLEEP_MS: kernels of so many rounds, DEPTH of them at once, then waits for them; after RUN_MS of
- * that it sleeps for SLEEP_MS. Until it is killed.
+ * that it sleeps for SLEEP_MS. Begins when told to, and goes on until it is killed.
  */
 int role_load(int argc, char **argv)
 {
@@ -247,6 +247,8 @@ int role_load(int argc, char **argv)
 	OK(work_launch(&w, "burn", 4, arg, 2));
 	OK(mdl_chan_finish(w.chan, LONG));
 	say("ready");
+	if (!hear())
+		return 1;
 	start = mdl_gpu_now_ns(gpu);
 	for (;;) {
 		for (int i = 0; i < atoi(argv[2]); i++)
