@@ -14,8 +14,8 @@
  * events are missing (thinned out, or an old trace) the intervals tell: one that was ended by force
  * had more to do, one that ended by itself had not.
  *
- * What handing over took is taken from the trace, too, as averages for each vGPU: from the grant to
- * the first instruction (what turns that were used up lack), from the last instruction to the end
+ * What handing over took is taken from the trace, too, as averages for each vGPU: from the end
+ * of the turn before to the first instruction (what turns that were used up lack), from the last instruction to the end
  * of the turn, and how long it took to give back when asked, and whether it had to be stopped.
  *
  * Left out: when a policy or a pGPU's parameters were changed while the trace was recorded (those
@@ -33,6 +33,8 @@
 #define IDLE_NS	    (200 * MDL_NS_PER_US)
 #define IDLE_PART   100
 #define SPREAD_NS   (2 * MDL_NS_PER_MS)
+/* Between two turns: less is what handing over takes, if the first one had to end. */
+#define GAP_NS	    MDL_NS_PER_MS
 #define SPREAD_MAX  2000
 /* Who has wanted the GPU for this part of the trace when it ends wants it for ever. */
 #define GREEDY_PART 10
@@ -181,6 +183,17 @@ static bool spread(struct sim_replay *v, struct reading *r, const struct entry *
 	return true;
 }
 
+/* Turns of one GPU come in their order. */
+static void count_gap(struct sim_recorded_gpu *g, const struct entry *e)
+{
+	if (g->last_asked && e->start >= g->last_end && e->start - g->last_end < GAP_NS) {
+		g->gaps++;
+		g->gap_sum += e->start - g->last_end;
+	}
+	g->last_end = e->end;
+	g->last_asked = strcmp(e->kind, "run") != 0;
+}
+
 static bool turn(struct sim_replay *v, struct reading *r, const struct entry *e, uint64_t quantum)
 {
 	uint64_t length = e->end - e->start, idle = length - e->used;
@@ -216,8 +229,8 @@ static bool turn(struct sim_replay *v, struct reading *r, const struct entry *e,
 
 static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 {
-	uint64_t length = t->length_ns, yields = r->asked - r->stopped,
-		 grace = t->gpu[v->gpu].params.grace_ns;
+	const struct sim_recorded_gpu *g = &t->gpu[v->gpu];
+	uint64_t length = t->length_ns, yields = r->asked - r->stopped;
 
 	if (r->awake && !r->prev_spread && length - r->woke >= length / GREEDY_PART)
 		r->work = SIM_ENDLESS;
@@ -227,9 +240,10 @@ static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 	v->switch_ns = r->asked ? r->switch_sum / r->asked : 0;
 	v->rest_ns = r->rested ? r->rest_sum / r->rested : 0;
 	v->rest_ns -= mdl_min_u64(v->rest_ns, v->switch_ns);
+	v->switch_ns += g->gaps ? g->gap_sum / g->gaps : 0;
 	v->yield_ns = yields ? r->yield_sum / yields : 0;
 	v->stop_ns = r->stopped ? r->stop_sum / r->stopped : 0;
-	v->stop_ns -= mdl_min_u64(v->stop_ns, grace);
+	v->stop_ns -= mdl_min_u64(v->stop_ns, g->params.grace_ns);
 	v->stopped_part = r->asked ? (double)r->stopped / (double)r->asked : 0;
 	return true;
 }
@@ -422,6 +436,7 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 			/* It may have begun before the trace. */
 			e.used = (uint64_t)((double)e.used * (double)(e.end - e.start) /
 					    (double)whole);
+			count_gap(&t->gpu[v->gpu], &e);
 			ok = turn(v, r, &e, t->gpu[v->gpu].params.quantum_ns);
 		}
 		if (!ok)

@@ -211,15 +211,20 @@ struct sim_change {
 	struct mdl_sched_entity_params params;
 };
 
+struct sim_recorded_gpu {
+	char *name;
+	const struct mdl_sched_policy *policy;
+	struct mdl_sched_params params;
+	/* While it is read. */
+	bool last_asked;
+	uint64_t last_end, gaps, gap_sum;
+};
+
 struct sim_trace {
 	uint64_t length_ns;
 	uint32_t vgpus, gpus;
 	struct sim_replay *vgpu;
-	struct {
-		char *name;
-		const struct mdl_sched_policy *policy;
-		struct mdl_sched_params params;
-	} *gpu;
+	struct sim_recorded_gpu *gpu;
 	struct sim_change *change;
 	size_t changes;
 };
