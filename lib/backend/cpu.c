@@ -44,7 +44,7 @@ static int wait_compile(struct mdl_backend *b)
 			return -errno;
 		err = cpu_compile_poll(b, &handle, &built);
 	} while (err == -EINPROGRESS);
-	return err ? err : built && built->status != MDL_PROGRAM_OK ? -ENOEXEC : 0;
+	return err ? err : built ? cpu_status_errno(built->status) : 0;
 }
 
 /* Also the test that this machine's PoCL takes its code from the companion: -ENOEXEC when it does not. */

@@ -84,6 +84,8 @@ bool cpu_compile_take(struct mdl_backend *b);
 int cpu_program_load(struct mdl_backend *b, uint32_t handle, const struct mdl_program_source *src);
 void cpu_program_unload(struct mdl_backend *b, uint32_t handle);
 int cpu_compile_poll(struct mdl_backend *b, uint32_t *ret_program, const struct mdl_program_built **ret_built);
+/* What a program's status (MDL_PROGRAM_...) is as an error: -ETIMEDOUT, -ENOMEM, else -ENOEXEC; 0 for OK. */
+int cpu_status_errno(uint32_t status);
 void cpu_program_free(struct cpu_program *p);
 /* Called by the compile thread when the companion has built p's source: opens the result here and describes its kernels. */
 uint32_t cpu_program_open(struct mdl_backend *b, struct cpu_program *p);

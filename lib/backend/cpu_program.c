@@ -215,7 +215,7 @@ void cpu_program_unload(struct mdl_backend *b, uint32_t handle)
 	b->program[handle] = NULL;
 }
 
-static int status_errno(uint32_t status)
+int cpu_status_errno(uint32_t status)
 {
 	switch (status) {
 	case MDL_PROGRAM_OK:
@@ -244,7 +244,7 @@ int cpu_compile_poll(struct mdl_backend *b, uint32_t *ret_program, const struct 
 	}
 	if (job->req.kind == MDL_COMPILE_KERNEL) {
 		p->kernel[job->kernel].variant[job->variant].done = true;
-		p->kernel[job->kernel].variant[job->variant].error = status_errno(job->status);
+		p->kernel[job->kernel].variant[job->variant].error = cpu_status_errno(job->status);
 		return 0;
 	}
 	p->built.status = job->status;

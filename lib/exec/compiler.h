@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 /* Limits of one job. Real kernels of some thousand lines take seconds and a few hundred MiB. */
-#define MDL_COMPILER_WALL_S	30
 #define MDL_COMPILER_CPU_S	30
+#define MDL_COMPILER_WALL_S	120	/* jobs are nice: on a machine whose guests burn every CPU they get a tenth of one */
 #define MDL_COMPILER_BYTES	(2ull << 30)	/* address space, of which 0.6 GiB are libraries and stacks */
 #define MDL_COMPILER_FILE_BYTES	(64ull << 20)
 #define MDL_COMPILER_PROCS	64		/* processes and threads of the companion's user, not of one job */

@@ -20,7 +20,7 @@
 #define H_HEAP		(2ull << 20)				/* VRAM offset of the first h_alloc() */
 #define H_CHANS		8
 #define H_RING_LOG2	6
-#define H_WAIT_MS	60000
+#define H_WAIT_MS	150000
 
 struct h {
 	pid_t pid;

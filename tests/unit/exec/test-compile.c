@@ -133,7 +133,8 @@ static void bombs(void)
 	fprintf(stderr, "# macro bomb: status %u after %llu s: %s\n", r->status,
 		(unsigned long long)((h_now_ns() - start) / MDL_NS_PER_S), log);
 	CHECK(r->status == MDL_PROGRAM_TIMEOUT || r->status == MDL_PROGRAM_NO_MEMORY);
-	CHECK(h_now_ns() - start < 45 * MDL_NS_PER_S);
+	/* The limit on CPU time ends it, or where there is little of that, the one on time. */
+	CHECK(h_now_ns() - start < 150 * MDL_NS_PER_S);
 	/* A stack overflow in the parser. */
 	s = stpcpy(nested, "__kernel void f(__global int *p) { p[0] = ");
 	s = repeat(s, "(", 300000);
