@@ -77,17 +77,22 @@ void dev_manager_send_ctx(struct mdl_device *d, uint32_t type, uint32_t ctx)
 	dev_manager_send(d, &m);
 }
 
-/* Takes one message of the manager into *ret_note. -EAGAIN: none there. */
+/* Takes one message of the manager into *ret_note. -EAGAIN: none there. Pings are answered on the way. */
 static int read_note(struct mdl_device *d, struct dev_note *ret_note)
 {
+	static const struct mdl_ipc_hdr pong = { MDL_IPC_DEVICE_PONG, sizeof(pong) };
 	union dev_message m;
 	int fds[MDL_IPC_MAX_FDS];
 	size_t nfds;
 	int err;
 
-	err = mdl_ipc_recv(d->link, &m, sizeof(m), fds, &nfds);
-	if (err)
-		return err;
+	do {
+		err = mdl_ipc_recv(d->link, &m, sizeof(m), fds, &nfds);
+		if (err)
+			return err;
+		if (m.hdr.type == MDL_IPC_DEVICE_PING)
+			dev_manager_send(d, &pong);
+	} while (m.hdr.type == MDL_IPC_DEVICE_PING);
 	*ret_note = (struct dev_note) { .type = m.hdr.type, .fds = { -1, -1 } };
 	if (m.hdr.type == MDL_IPC_CTX_LOST) {
 		ret_note->ctx = m.lost.ctx;

@@ -25,6 +25,8 @@
 #define QUICK_DEATHS_MAX 8
 #define RESTART_FIRST_US 50000
 #define MESSAGES_A_TURN	 32
+#define PING_EVERY_NS	 (2 * MDL_NS_PER_S)
+#define PING_LIMIT_NS	 (15 * MDL_NS_PER_S)
 
 static int start_device(struct vgpu *v);
 
@@ -150,10 +152,42 @@ static int device_ready(struct vgpu *v, const void *msg)
 	return 0;
 }
 
+static int device_pong(struct vgpu *v, const void *msg)
+{
+	v->pinged = false;
+	v->silent_ns = 0;
+	return 0;
+}
+
+/*
+ * A device can wait in the kernel for good on what its VMM gave it (a FUSE file as memory, say). It
+ * may wait for silent mappers, some seconds each, and for a CPU: the limit is far beyond that, so
+ * that a machine that is merely busy ends nobody.
+ */
+void vgpu_check_device(struct vgpu *v, uint64_t passed)
+{
+	const struct mdl_ipc_hdr ping = { MDL_IPC_DEVICE_PING, sizeof(ping) };
+
+	if (v->link < 0 || v->inst->state == MDL_INSTANCE_STARTING)
+		return;
+	/* Time in which we did not run ourselves says nothing about others. */
+	v->silent_ns += mdl_min_u64(passed, PING_EVERY_NS);
+	if (!v->pinged && v->silent_ns >= PING_EVERY_NS) {
+		v->pinged = true;
+		v->silent_ns = 0;
+		send_device(v, &ping, NULL, 0);
+	} else if (v->pinged && v->silent_ns > PING_LIMIT_NS) {
+		mdl_log(MDL_LOG_ERROR, "%s: device hangs: ended", v->inst->name);
+		v->pinged = false;
+		process_signal(&v->device, SIGKILL);
+	}
+}
+
 static int (*const handlers[])(struct vgpu *v, const void *msg) = {
 	[MDL_IPC_CTX_OPEN] = ctx_open,	   [MDL_IPC_CTX_CLOSE] = ctx_end,
 	[MDL_IPC_CTX_KILL] = ctx_end,	   [MDL_IPC_VMM_STATE] = vmm_state,
 	[MDL_IPC_FAULT_NOTE] = fault_note, [MDL_IPC_DEVICE_READY] = device_ready,
+	[MDL_IPC_DEVICE_PONG] = device_pong,
 };
 
 static int read_link(struct vgpu *v)
@@ -287,6 +321,8 @@ static int start_device(struct vgpu *v)
 	if (err)
 		return err;
 	v->device_started_ns = mdl_now_ns();
+	v->silent_ns = 0;
+	v->pinged = false;
 	err = sd_event_add_io(v->m->event, &v->link_source, ours, EPOLLIN, on_link, v);
 	if (err < 0) {
 		process_end_now(&v->device);

@@ -172,6 +172,8 @@ struct vgpu {
 	char socket_path[160];
 	uint32_t vmm_pid;
 	uint64_t created_ns, device_started_ns;
+	uint64_t silent_ns; /* since the last ping to the device, or its answer */
+	bool pinged; /* and not answered yet */
 	uint32_t quick_deaths;
 	bool removing;
 	uint64_t remove_client; /* who waits for the removal */
@@ -212,6 +214,8 @@ void vgpu_remove(struct vgpu *v);
 void vgpu_settle_removal(struct vgpu *v);
 void vgpu_send_ctx(struct vgpu *v, uint32_t type, uint32_t ctx, uint32_t error, const int *fds,
 		   size_t nfds);
+/* `passed` since the last call. A device that has been silent for too long is ended. */
+void vgpu_check_device(struct vgpu *v, uint64_t passed);
 void vgpu_send_lost(struct vgpu *v, const struct executor *x);
 void vgpu_destroy_now(struct vgpu *v);
 

@@ -49,10 +49,12 @@ static const struct message_rule rules[] = {
 	[MDL_IPC_VMM_STATE] = { "VMM_STATE", EXACT(struct mdl_ipc_vmm_state) },
 	[MDL_IPC_FAULT_NOTE] = { "FAULT_NOTE", EXACT(struct mdl_ipc_fault) },
 	[MDL_IPC_DEVICE_READY] = { "DEVICE_READY", EXACT(struct mdl_ipc_hdr) },
+	[MDL_IPC_DEVICE_PONG] = { "DEVICE_PONG", EXACT(struct mdl_ipc_hdr) },
 
 	[MDL_IPC_CTX_GRANTED] = { "CTX_GRANTED", EXACT(struct mdl_ipc_ctx), FDS(0, 2), granted_ok },
 	[MDL_IPC_CTX_LOST] = { "CTX_LOST", EXACT(struct mdl_ipc_lost) },
 	[MDL_IPC_DEVICE_STOP] = { "DEVICE_STOP", EXACT(struct mdl_ipc_hdr) },
+	[MDL_IPC_DEVICE_PING] = { "DEVICE_PING", EXACT(struct mdl_ipc_hdr) },
 
 	[MDL_IPC_EXEC_SETUP] = { "EXEC_SETUP", EXACT(struct mdl_ipc_exec_setup) },
 	[MDL_IPC_CHAN_OPEN] = { "CHAN_OPEN", EXACT(struct mdl_ipc_chan), FDS(1, 1) },

@@ -43,10 +43,12 @@ enum mdl_ipc_type {
 	MDL_IPC_VMM_STATE,		/* a VMM connected or went away */
 	MDL_IPC_FAULT_NOTE,		/* for the log and the counters */
 	MDL_IPC_DEVICE_READY,		/* serving */
+	MDL_IPC_DEVICE_PONG,		/* answers DEVICE_PING */
 	/* device link, manager to device */
 	MDL_IPC_CTX_GRANTED = 32,	/* answers CTX_OPEN; on success with fds: control link, map link */
 	MDL_IPC_CTX_LOST,		/* executor ended without CTX_CLOSE */
 	MDL_IPC_DEVICE_STOP,		/* finish and exit */
+	MDL_IPC_DEVICE_PING,		/* is it alive? */
 	/* control link, device to executor */
 	MDL_IPC_EXEC_SETUP = 64,	/* first message */
 	MDL_IPC_CHAN_OPEN,		/* fds: doorbell eventfd */

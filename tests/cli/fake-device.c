@@ -96,6 +96,10 @@ static void serve(void)
 		case MDL_IPC_CTX_LOST:
 			lost(&msg.lost);
 			break;
+		case MDL_IPC_DEVICE_PING:
+			msg.ctx.hdr.type = MDL_IPC_DEVICE_PONG;
+			mdl_ipc_send(MDL_FD_DEVICE_LINK, &msg, NULL, 0);
+			break;
 		default:
 			exit(1);
 		}

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """What medleyd enforces, with fake executors that lie. argv: case, medleyd, medley, fake-device, fake-exec."""
 
+import os
+import signal
 import sys
 import time
 
@@ -184,6 +186,23 @@ def case_throttle():
         lost = api.show(crash)["executors_lost"] - lost
         check(lost <= 14, f"{lost} more executors in 4 s")
         check(api.show(crash)["contexts_opened"] == api.show(crash)["executors_lost"] + api.show(crash)["contexts"], "books")
+
+
+def case_hung_device():
+    """A device that hangs, here because it is stopped, is ended and replaced; the other one is not."""
+    with Daemon() as d:
+        api = d.api(60)
+        create(api, "h.obey")
+        create(api, "o.obey")
+        busy(api, "h.obey", "o.obey")
+        pid, other = api.show("h.obey")["device_pid"], api.show("o.obey")["device_pid"]
+        os.kill(pid, signal.SIGSTOP)
+        t0 = time.monotonic()
+        wait_for(lambda: api.show("h.obey")["device_restarts"] == 1, "it is replaced", 60)
+        check(time.monotonic() - t0 > 10, "not at the first delay")
+        check("device hangs" in d.log(), "the log tells")
+        wait_for(lambda: api.show("h.obey")["state"] == "ready" and api.show("h.obey")["device_pid"] not in (0, pid), "a new one")
+        check(api.show("o.obey")["device_pid"] == other and api.show("o.obey")["device_restarts"] == 0, "the other one")
 
 
 CASES = {name[5:].replace("_", "-"): f for name, f in list(globals().items()) if name.startswith("case_")}
