@@ -16,11 +16,12 @@
 #include "fleet.h"
 #include "shared.h"
 
-#define MIX	  "random 100 1000 20000 500000"
-#define SETTLE_NS (250 * MDL_NS_PER_MS)
-#define FAIR_S	  5.0
-#define OTHERS_S  2.0
-#define VGPUS_MAX 16
+#define MIX	   "random 100 1000 20000 500000"
+#define SETTLE_NS  (250 * MDL_NS_PER_MS)
+#define FAIR_S	   5.0
+#define OTHERS_S   2.0
+#define UNSEEN_MIN 0.02
+#define VGPUS_MAX  16
 
 struct scenario {
 	const char *name;
@@ -121,6 +122,8 @@ static bool compute(struct fleet *f, const struct scenario *s, uint64_t from, ui
 	for (unsigned int i = 0; i < s->vgpus; i++) {
 		in.weight[i] = weight_of(s, i);
 		in.awake[i] = f->guest[i]->awake_before;
+		/* The others have work all the time, whatever is known of it. */
+		in.always[i] = strncmp(s->load[i % s->loads], "sleeper", 7) != 0;
 	}
 	err = err ? err : shares_compute(&in, ret);
 	free(record);
@@ -151,7 +154,8 @@ static json_t *describe_windows(const struct shares_result *r)
 /* Beside each share, what the guest has counted itself: its part of all the work. */
 static json_t *describe_vgpus(const struct fleet *f, const struct scenario *s,
 			      const struct shares_result *r, const struct fleet_count *a,
-			      const struct fleet_count *b, double *ret_difference)
+			      const struct fleet_count *b, double *ret_difference,
+			      unsigned int *ret_unseen)
 {
 	json_t *out = json_array();
 	double rate[VGPUS_MAX], all = 0;
@@ -162,9 +166,16 @@ static json_t *describe_vgpus(const struct fleet *f, const struct scenario *s,
 		all += rate[i];
 	}
 	*ret_difference = 0;
+	*ret_unseen = 0;
 	for (unsigned int i = 0; i < s->vgpus; i++) {
 		double counted = all > 0 ? rate[i] / all : 0;
 
+		/* The two ways of counting never differ by that much, unless medleyd does not see it. */
+		if (counted > UNSEEN_MIN && r->share[i] < counted / 10) {
+			fprintf(stderr, "medley-bench: %s: guest %u works, but not by the trace\n",
+				s->name, i);
+			++*ret_unseen;
+		}
 		*ret_difference = fmax(*ret_difference, fabs(counted - r->share[i]));
 		json_array_append_new(out, json_pack("{s:f, s:o, s:o, s:o, s:o}", "weight",
 						     weight_of(s, i), "share",
@@ -182,6 +193,7 @@ static json_t *measure(struct fleet *f, const struct scenario *s, const char *po
 	struct fleet_count before[VGPUS_MAX], after[VGPUS_MAX];
 	struct shares_result r;
 	uint64_t from, to, thinned;
+	unsigned int unseen;
 	double difference;
 	json_t *row, *vgpus;
 
@@ -196,13 +208,14 @@ static json_t *measure(struct fleet *f, const struct scenario *s, const char *po
 	to = mdl_now_ns();
 	if (!fleet_count(f, s->vgpus, after) || !fleet_trace(f) || !compute(f, s, from, to, &r))
 		return NULL;
-	vgpus = describe_vgpus(f, s, &r, before, after, &difference);
-	row = json_pack("{s:s, s:s, s:b, s:b, s:i, s:f, s:o, s:o, s:o, s:o, s:I}", "policy", policy,
-			"scenario", s->name, "nonpreemptive", nonpreemptive, "hostile", s->hostile,
-			"vgpus", (int)s->vgpus, "seconds", seconds, "utilisation",
+	vgpus = describe_vgpus(f, s, &r, before, after, &difference, &unseen);
+	row = json_pack("{s:s, s:s, s:b, s:b, s:i, s:f, s:o, s:o, s:o, s:o, s:I, s:i}", "policy",
+			policy, "scenario", s->name, "nonpreemptive", nonpreemptive, "hostile",
+			s->hostile, "vgpus", (int)s->vgpus, "seconds", seconds, "utilisation",
 			shared_number(r.utilisation), "count_difference_max",
 			shared_number(difference), "windows", describe_windows(&r), "guests", vgpus,
-			"demand_events_lost", (json_int_t)(f->thinned - thinned));
+			"demand_events_lost", (json_int_t)(f->thinned - thinned), "unseen_guests",
+			(int)unseen);
 	fprintf(stderr, "medley-bench: %s%s, %s: 1 s: %.2f %%\n", policy,
 		nonpreemptive ? " (not preemptive)" : "", s->name,
 		100 * r.window[SHARES_WINDOWS - 1].error_max);
@@ -273,13 +286,17 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 		       { "equal-share", "equal_share_error_1s_max" },
 		       { "round-robin", "round_robin_error_1s_max" },
 		       { "best-effort", "best_effort_error_1s_max" } };
+	json_int_t unseen = 0;
 	double difference = 0;
 	json_t *out = json_object(), *row;
 	size_t i;
 
-	json_array_foreach(rows, i, row)
+	json_array_foreach(rows, i, row) {
+		unseen += json_integer_value(json_object_get(row, "unseen_guests"));
 		difference = fmax(difference,
 				  json_number_value(json_object_get(row, "count_difference_max")));
+	}
+	json_object_set_new(out, "unseen_guests", json_integer(unseen));
 	put_worst(out, "fair_error_1s_max", worst(rows, "fair", "1s", false));
 	put_worst(out, "fair_error_100ms_max", worst(rows, "fair", "100ms", false));
 	put_worst(out, "fair_hostile_error_1s", worst(rows, "fair", "1s", true));
@@ -293,11 +310,12 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 		out, "method",
 		json_string(
 			"share: GPU time of a vGPU in the window by medleyd's trace, divided by that of all; entitlement: the GPU's time, in "
-			"slots of 10 ms, divided by weight among those that wanted it then (wake and sleep events of the trace), nobody "
+			"slots of 10 ms, divided by weight among those that wanted it then (guests that sleep: by the wake and sleep events of the trace), nobody "
 			"getting more than the time in which he wanted it; policies that know share_percent get the weights' parts so; "
 			"error: the difference, largest and mean over windows and vGPUs; windows do not overlap; counted_share: the same "
 			"from the kernels' own counters of work in the guests' memory; unless a scenario says otherwise, guests always "
-			"have kernels of 0.1, 1, 20 and 500 ms queued, in random order"));
+			"have kernels of 0.1, 1, 20 and 500 ms queued, in random order; unseen_guests: guests that worked while the trace said "
+			"otherwise"));
 	return out;
 }
 
