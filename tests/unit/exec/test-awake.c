@@ -133,6 +133,8 @@ static void starved(void)
 	s.doorbells = 0;
 	guest(&s, 3 * US, 40 * US, 1000);
 	CHECK_EQ(s.doorbells, 0);
+	/* Crowded again: as on the first day. */
+	CHECK_EQ(s.a.skip_next, 0);
 }
 
 /* Asked, moved at once: nothing is lost but that one poll. */
