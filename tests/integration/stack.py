@@ -15,7 +15,7 @@ import tempfile
 import time
 
 # Generous: the machine may be busy with other things. Nothing waits this long unless it hangs.
-LONG = 90.0
+LONG = 200.0
 
 
 class Failure(Exception):
