@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -208,13 +209,40 @@ static int irq_target(const struct dev_irq *irq)
 	return irq->fd >= 0 ? irq->fd : irq->parked;
 }
 
-void dev_irq_announce(struct mdl_device *d, uint32_t vector)
+/*
+ * A guest may mask and unmask vectors as often as it likes while its executor runs a kernel or waits for its turn, and reads
+ * nothing. What finds the link full is said when there is room, as it is then; the states between are of no use to anybody.
+ */
+static void announce(struct dev_ctx *c, uint32_t vector)
 {
 	struct mdl_ipc_irq_set m = { .hdr = { MDL_IPC_IRQ_SET, sizeof(m) }, .vector = vector };
+	int fd = irq_target(&c->dev->irq[vector]), err = mdl_ipc_send(c->control, &m, &fd, fd >= 0 ? 1 : 0);
 
+	if (err == -EAGAIN) {
+		c->irq_late |= 1u << vector;
+		err = sd_event_source_set_io_events(c->control_source, EPOLLIN | EPOLLOUT);
+	} else {
+		c->irq_late &= ~(1u << vector);
+	}
+	if (err < 0)
+		kill_ctx(c, "does not take messages", err);
+}
+
+static void announce_late(struct dev_ctx *c)
+{
+	uint32_t late = c->irq_late;
+
+	sd_event_source_set_io_events(c->control_source, EPOLLIN);
+	for (uint32_t i = 0; i < MDL_HW_MSIX_VECTORS && ctx_alive(c); i++)
+		if (late >> i & 1)
+			announce(c, i);
+}
+
+void dev_irq_announce(struct mdl_device *d, uint32_t vector)
+{
 	for (uint32_t i = 0; i < d->contexts; i++)
 		if (ctx_alive(&d->ctx[i]))
-			control_send(&d->ctx[i], &m, irq_target(&d->irq[vector]));
+			announce(&d->ctx[i], vector);
 }
 
 /* ---- what executors say ---- */
@@ -277,6 +305,8 @@ static int on_control(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct dev_ctx *c = arg;
 
+	if (revents & EPOLLOUT)
+		announce_late(c);
 	for (int i = 0; i < DEV_MESSAGES_A_TURN && ctx_alive(c); i++) {
 		union dev_message m;
 		int fds[MDL_IPC_MAX_FDS];
@@ -353,6 +383,7 @@ static int set_up(struct dev_ctx *c, int fds[2])
 
 	c->fault.hdr.type = 0;
 	c->faulted = MDL_ERR_NONE;
+	c->irq_late = 0;
 	c->control = mdl_take_fd(&fds[0]);
 	c->map = mdl_take_fd(&fds[1]);
 	c->mem_told = 0;

@@ -53,6 +53,7 @@ struct dev_ctx {
 	struct mdl_ipc_fault fault; /* its last word, not told to the vgpu yet; hdr.type 0: none */
 	uint32_t faulted; /* the error that ends it now, for the manager */
 	uint64_t mem_told; /* bit i: the mapper holds memory object i */
+	uint32_t irq_late; /* bit i: IRQ_SET of vector i found the link full */
 };
 
 enum dev_chan_state {
@@ -118,6 +119,8 @@ struct mdl_device {
 	struct dev_note note[DEV_NOTES_MAX];
 	size_t num_notes;
 	sd_event_source *note_source; /* deferred: notes wait to be handled */
+	struct mdl_ipc_fault_note fault_note; /* the next one; count 0: nothing to tell */
+	sd_event_source *fault_timer; /* until it may be sent */
 	struct mdl_log_limit vmm_log, exec_log;
 	uid_t uid; /* to run as, or MDL_SANDBOX_KEEP_ID */
 	uint64_t exec_faults; /* executors that broke the protocol */

@@ -55,14 +55,40 @@ static uint64_t host_msix_pending(void *h, uint32_t word)
 	return mdl_vu_msix_pending(d->server, word);
 }
 
+/* A guest can make faults faster than they are worth hearing of one by one: they are told of at most so often. */
+#define FAULT_NOTE_US 20000
+
+static void send_fault_note(struct mdl_device *d)
+{
+	struct mdl_ipc_fault_note *n = &d->fault_note;
+	int on;
+
+	if (!n->count || (sd_event_source_get_enabled(d->fault_timer, &on) >= 0 && on != SD_EVENT_OFF))
+		return;
+	n->hdr = (struct mdl_ipc_hdr) { MDL_IPC_FAULT_NOTE, sizeof(*n) };
+	/* When the link is full, next time. */
+	if (mdl_ipc_send(d->link, n, NULL, 0) != -EAGAIN)
+		n->count = 0;
+	sd_event_source_set_time_relative(d->fault_timer, FAULT_NOTE_US);
+	sd_event_source_set_enabled(d->fault_timer, SD_EVENT_ONESHOT);
+}
+
+static int on_fault_timer(sd_event_source *s, uint64_t usec, void *arg)
+{
+	send_fault_note(arg);
+	return 0;
+}
+
 static void host_fault_note(void *h, const struct mdl_ipc_fault *fault)
 {
 	struct mdl_device *d = h;
-	struct mdl_ipc_fault m = *fault;
+	struct mdl_ipc_fault_note *n = &d->fault_note;
 
-	m.hdr = (struct mdl_ipc_hdr) { MDL_IPC_FAULT_NOTE, sizeof(m) };
-	/* A guest can make faults faster than they are worth hearing of: those that find the link full are dropped. */
-	mdl_ipc_send(d->link, &m, NULL, 0);
+	n->count++;
+	n->ctx = fault->ctx;
+	n->error = fault->error;
+	n->va = fault->va;
+	send_fault_note(d);
 }
 
 static const struct mdl_vgpu_host vgpu_host = {
@@ -334,7 +360,12 @@ static int init_loop(struct mdl_device *d)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	signal(SIGPIPE, SIG_IGN);
-	err = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL);
+	/* Made now: the sandbox has no call for the loop's timer. */
+	err = sd_event_add_time(d->event, &d->fault_timer, CLOCK_MONOTONIC, 0, 1000, on_fault_timer, d);
+	if (err >= 0)
+		err = sd_event_source_set_enabled(d->fault_timer, SD_EVENT_OFF);
+	if (err >= 0)
+		err = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL);
 	if (err >= 0)
 		err = sd_event_add_signal(d->event, NULL, SIGINT, NULL, NULL);
 	return err < 0 ? err : 0;

@@ -132,9 +132,9 @@ static int vmm_state(struct vgpu *v, const void *msg)
 
 static int fault_note(struct vgpu *v, const void *msg)
 {
-	const struct mdl_ipc_fault *m = msg;
+	const struct mdl_ipc_fault_note *m = msg;
 
-	v->faults++;
+	v->faults += m->count;
 	mdl_log_limited(&v->fault_log, MDL_LOG_INFO,
 			"%s: GPU fault: context %u, error %u, address 0x%llx", v->inst->name,
 			m->ctx, m->error, (unsigned long long)m->va);

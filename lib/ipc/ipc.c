@@ -47,7 +47,7 @@ static const struct message_rule rules[] = {
 	[MDL_IPC_CTX_CLOSE] = { "CTX_CLOSE", EXACT(struct mdl_ipc_ctx) },
 	[MDL_IPC_CTX_KILL] = { "CTX_KILL", EXACT(struct mdl_ipc_ctx) },
 	[MDL_IPC_VMM_STATE] = { "VMM_STATE", EXACT(struct mdl_ipc_vmm_state) },
-	[MDL_IPC_FAULT_NOTE] = { "FAULT_NOTE", EXACT(struct mdl_ipc_fault) },
+	[MDL_IPC_FAULT_NOTE] = { "FAULT_NOTE", EXACT(struct mdl_ipc_fault_note) },
 	[MDL_IPC_DEVICE_READY] = { "DEVICE_READY", EXACT(struct mdl_ipc_hdr) },
 	[MDL_IPC_DEVICE_PONG] = { "DEVICE_PONG", EXACT(struct mdl_ipc_hdr) },
 

@@ -91,12 +91,19 @@ struct mdl_ipc_vmm_state {
 	uint32_t pid;		/* of the VMM (SO_PEERCRED), 0 when unknown */
 };
 
-struct mdl_ipc_fault {		/* FAULT_NOTE, CHAN_ERROR, CTX_FAULT */
+struct mdl_ipc_fault {		/* CHAN_ERROR, CTX_FAULT */
 	struct mdl_ipc_hdr hdr;
 	uint16_t ctx, chan;	/* chan: MDL_FAULT_NO_CHANNEL if none */
 	uint16_t error;		/* enum mdl_hw_error */
 	uint16_t access;
 	uint32_t tag, info;
+	uint64_t va;
+};
+
+struct mdl_ipc_fault_note {	/* FAULT_NOTE */
+	struct mdl_ipc_hdr hdr;
+	uint32_t count;		/* faults since the last note, at least 1; what follows is the last of them */
+	uint16_t ctx, error;
 	uint64_t va;
 };
 

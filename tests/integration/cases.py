@@ -78,7 +78,7 @@ def stray_pointer(programs):
         check(stack.run_client("stray", a) == "ok", "stray")
         neighbour.expect("done")
         neighbour.end()
-        check(a.show()["faults"] >= 4, "faults are counted")
+        wait_until(lambda: a.show()["faults"] >= 4, "faults are counted")
         check(b.show()["faults"] == 0, "the neighbour has none")
 
 

@@ -14,7 +14,7 @@
 
 static const struct { uint32_t type; size_t bytes, fds_min, fds_max; } expected[] = {
 	{ MDL_IPC_CTX_OPEN, 16, 0, 0 }, { MDL_IPC_CTX_CLOSE, 16, 0, 0 }, { MDL_IPC_CTX_KILL, 16, 0, 0 },
-	{ MDL_IPC_VMM_STATE, 16, 0, 0 }, { MDL_IPC_FAULT_NOTE, 32, 0, 0 }, { MDL_IPC_DEVICE_READY, 8, 0, 0 },
+	{ MDL_IPC_VMM_STATE, 16, 0, 0 }, { MDL_IPC_FAULT_NOTE, 24, 0, 0 }, { MDL_IPC_DEVICE_READY, 8, 0, 0 },
 	{ MDL_IPC_CTX_GRANTED, 16, 2, 2 }, { MDL_IPC_CTX_LOST, 20, 0, 0 }, { MDL_IPC_DEVICE_STOP, 8, 0, 0 },
 	{ MDL_IPC_DEVICE_PING, 8, 0, 0 }, { MDL_IPC_DEVICE_PONG, 8, 0, 0 },
 	{ MDL_IPC_EXEC_SETUP, 24, 0, 0 }, { MDL_IPC_CHAN_OPEN, 32, 1, 1 }, { MDL_IPC_CHAN_CLOSE, 32, 0, 0 },
