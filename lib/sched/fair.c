@@ -62,6 +62,8 @@
 /* How far ahead somebody counts, in turns. */
 #define AHEAD_TURNS	  2
 #define FAVOURED_MAX	  15
+/* Each leaves out somebody more: few have many that far ahead. */
+#define MEAN_ROUNDS	  16
 /* Of a debt taken over from another policy. */
 #define BALANCE_MAX_NS	  ((int64_t)(100 * MDL_NS_PER_MS))
 
@@ -157,29 +159,41 @@ static struct mdl_fair_entity *next_at_work(const struct mdl_fair *f, struct mdl
 	return f->holder;
 }
 
-/* V, or false if nobody is at work. */
+/*
+ * V, or false if nobody is at work: the mean, by weight, where who is more than two turns ahead of it
+ * counts as two turns. (Of V, not of the last: one of little weight may be behind by far more than a
+ * turn of the others, and is owed next to nothing.) From the plain mean on V falls to where that is
+ * true; as somebody is always behind it, each step gets nearer and none goes too far.
+ */
 static bool mean(const struct mdl_fair *f, uint64_t now, mdl_vtime *ret_mean)
 {
-	struct mdl_fair_entity *fe;
-	mdl_vtime least = 0, sum = 0;
+	struct mdl_fair_entity *fe = next_at_work(f, NULL);
+	mdl_vtime v, sum = 0;
 	uint64_t weights = 0;
 
-	for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
-		mdl_vtime v = position(f, fe, now);
-
-		least = !weights || v < least ? v : least;
-		weights = 1;
-	}
-	if (!weights)
+	if (!fe)
 		return false;
-	weights = 0;
-	for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
-		mdl_vtime ahead = position(f, fe, now) - least, most = AHEAD_TURNS * turn(f, fe);
-
+	v = position(f, fe, now);
+	for (; fe; fe = next_at_work(f, fe)) {
 		weights += mdl_sched_weight(fe->entity);
-		sum += (ahead < most ? ahead : most) * mdl_sched_weight(fe->entity);
+		sum += (position(f, fe, now) - v) * mdl_sched_weight(fe->entity);
 	}
-	*ret_mean = least + sum / weights;
+	/* Rounded up: somebody is owed something, or nothing. */
+	v += sum / (mdl_vtime)weights + (sum % (mdl_vtime)weights > 0);
+	for (int round = 0; round < MEAN_ROUNDS; round++) {
+		sum = 0;
+		weights = 0;
+		for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
+			mdl_vtime ahead = position(f, fe, now) - v, most = AHEAD_TURNS * turn(f, fe);
+
+			weights += ahead < most ? mdl_sched_weight(fe->entity) : 0;
+			sum += (ahead < most ? ahead : most) * mdl_sched_weight(fe->entity);
+		}
+		if (!weights || sum > -(mdl_vtime)weights)
+			break;
+		v += sum / (mdl_vtime)weights;
+	}
+	*ret_mean = v;
 	return true;
 }
 
@@ -202,11 +216,27 @@ static mdl_vtime uncharged_loan(const struct mdl_fair *f, uint64_t now)
 			 : 0;
 }
 
-/* It comes to work: with what it is owed, up to one turn. Whether it has overdrawn nothing. */
-static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
+/*
+ * It goes. V may fall back by that, to those that are far behind and of little weight; when their
+ * weights then grow, what little it has overdrawn would seem to be minutes.
+ */
+static void leave(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 {
 	mdl_vtime v = mean_or_clock(f, now);
 
+	fe->owes = fe->v > v ? (fe->v - v) * mdl_sched_weight(fe->entity) : 0;
+}
+
+/*
+ * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left.
+ * Whether it has overdrawn nothing.
+ */
+static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
+{
+	mdl_vtime v = mean_or_clock(f, now), most = v + fe->owes / mdl_sched_weight(fe->entity);
+
+	if (fe->v > most)
+		fe->v = most;
 	fe->least = v - turn(f, fe);
 	if (fe->v < fe->least)
 		fe->v = fe->least;
@@ -253,6 +283,7 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	/* When a policy takes over, the clock stands still until all are there. */
 	fe->v = (mean(f, now, &v) && v < f->clock ? v : f->clock) -
 		virtual(owed, mdl_sched_weight(e));
+	fe->owes = owed < 0 ? -(mdl_vtime)owed * 65536 : 0;
 	fe->deadline = fe->v + turn(f, fe);
 	fe->reserve = fe->limit = now;
 	if (e->state >= MDL_SCHED_HOLDING) {
@@ -297,6 +328,8 @@ static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uin
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
 
+	if (!fresh)
+		leave(f, fe, now);
 	if (f->holder == fe)
 		f->holder = NULL;
 	fe->favoured = false;
@@ -318,6 +351,8 @@ static void fair_dequeue(void *data, struct mdl_sched_entity *e, uint64_t now)
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
 
+	if (!fe->parked)
+		leave(f, fe, now);
 	mdl_sched_list_remove(&fe->link);
 	fe->parked = fe->boosted = false;
 	watch(f, now);
@@ -327,7 +362,7 @@ static void fair_rest(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct mdl_fair *f = data;
 
-	mean_or_clock(f, now);
+	leave(f, e->policy_data, now);
 	if (f->holder == e->policy_data)
 		f->holder = NULL;
 	((struct mdl_fair_entity *)e->policy_data)->favoured = false;
@@ -360,6 +395,8 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
 		fe = from_link(l);
 		if (spent(f, fe, now)) {
+			if (!fe->parked)
+				leave(f, fe, now);
 			fe->parked = true;
 			*ret_again = mdl_min_u64(*ret_again, unpark_at(f, fe));
 			continue;
@@ -412,6 +449,7 @@ static void pay(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t ran, ui
 	uint32_t reservation = fe->entity->params.reservation_percent;
 
 	fe->v += virtual((int64_t)ran, mdl_sched_weight(fe->entity));
+	fe->owes += (mdl_vtime)ran * 65536;
 	if (!reservation)
 		return;
 	/* Neither credit nor debt of more than two turns; nor a reservation paid by weight. */

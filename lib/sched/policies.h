@@ -111,6 +111,7 @@ struct mdl_fair_entity {
 	struct mdl_sched_entity *entity;
 	mdl_vtime v, deadline;
 	mdl_vtime least; /* v that it could not be below when it came to work */
+	mdl_vtime owes; /* GPU time << 16 that it had overdrawn when it last left work */
 	uint64_t reserve; /* when its reservation falls due */
 	uint64_t limit; /* when its cap's budget was, or will be, empty */
 	bool parked; /* waits for its cap's budget */
