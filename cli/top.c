@@ -68,7 +68,8 @@ static void screen_size(struct screen *s)
 
 	s->rows = 24;
 	s->columns = 80;
-	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_row && w.ws_col) {
+	if (isatty(STDOUT_FILENO) && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_row &&
+	    w.ws_col) {
 		s->rows = w.ws_row;
 		s->columns = w.ws_col;
 	}
@@ -151,10 +152,10 @@ static void c_bar(const json_t *v, char *b, size_t n)
 	}
 }
 
-#define COUNT(name, key)                                        \
-	static void name(const json_t *v, char *b, size_t n)    \
-	{                                                       \
-		count_text(int_of(v, key), b, n);               \
+#define COUNT(name, key)                                     \
+	static void name(const json_t *v, char *b, size_t n) \
+	{                                                    \
+		count_text(int_of(v, key), b, n);            \
 	}
 COUNT(c_queue, "queue")
 COUNT(c_preemptions, "preemptions")
@@ -192,24 +193,17 @@ static void c_type(const json_t *v, char *b, size_t n)
 
 /* After the name. Those for any screen take 59 columns: with names of 21, 80. */
 static const struct column columns[] = {
-	{ "STATE", 9, 0, true, c_state },
-	{ "SHARE", 6, 0, false, c_share },
-	{ "", BAR_CELLS, 101, true, c_bar },
-	{ "DUE", 6, 0, false, c_due },
-	{ "QUEUE", 6, 0, false, c_queue },
-	{ "PREEMPT", 7, 0, false, c_preemptions },
-	{ "FAULTS", 6, 0, false, c_faults },
-	{ "RESETS", 6, 0, false, c_resets },
-	{ "VRAM", 5, 0, false, c_vram },
-	{ "WEIGHT", 6, 118, false, c_weight },
-	{ "RES/CAP", 7, 118, false, c_bounds },
-	{ "GPU TIME", 9, 150, false, c_gpu_time },
-	{ "COMMANDS", 8, 150, false, c_commands },
-	{ "KERNELS", 8, 168, false, c_kernels },
+	{ "STATE", 9, 0, true, c_state },	   { "SHARE", 6, 0, false, c_share },
+	{ "", BAR_CELLS, 101, true, c_bar },	   { "DUE", 6, 0, false, c_due },
+	{ "QUEUE", 6, 0, false, c_queue },	   { "PREEMPT", 7, 0, false, c_preemptions },
+	{ "FAULTS", 6, 0, false, c_faults },	   { "RESETS", 6, 0, false, c_resets },
+	{ "VRAM", 5, 0, false, c_vram },	   { "WEIGHT", 6, 118, false, c_weight },
+	{ "RES/CAP", 7, 118, false, c_bounds },	   { "GPU TIME", 9, 150, false, c_gpu_time },
+	{ "COMMANDS", 8, 150, false, c_commands }, { "KERNELS", 8, 168, false, c_kernels },
 	{ "TYPE", 11, 168, true, c_type },
 };
 
-#define COLUMNS (sizeof(columns) / sizeof(columns[0]))
+#define COLUMNS	       (sizeof(columns) / sizeof(columns[0]))
 #define NAME_MAX_SHOWN 32
 
 /* As wide as the longest, in what the other columns leave. */

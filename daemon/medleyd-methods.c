@@ -96,8 +96,7 @@ static json_t *m_create(struct method_call *c)
 					   { "pgpu", ARG_TEXT },
 					   { NULL } };
 	struct mdl_instance_request req;
-	struct vgpu_params params = { MDL_SCHED_ENTITY_PARAMS_DEFAULT,
-				      c->m->opt.kernel_limit_ns };
+	struct vgpu_params params = { MDL_SCHED_ENTITY_PARAMS_DEFAULT, c->m->opt.kernel_limit_ns };
 	struct vgpu *v;
 	int err;
 
@@ -188,8 +187,8 @@ static json_t *m_set(struct method_call *c)
 static struct mdl_pgpu *find_pgpu(struct method_call *c)
 {
 	const char *name = arg_text(c, "pgpu");
-	struct mdl_pgpu *p = name ? mdl_mdev_find_pgpu(c->m->mdev, name) :
-				    mdl_mdev_pgpu(c->m->mdev, 0);
+	struct mdl_pgpu *p =
+		name ? mdl_mdev_find_pgpu(c->m->mdev, name) : mdl_mdev_pgpu(c->m->mdev, 0);
 
 	if (!name && mdl_mdev_pgpu(c->m->mdev, 1)) {
 		refuse(c, "bad-params", "parameter \"pgpu\" is missing: there are several");
@@ -215,14 +214,13 @@ static const struct mdl_sched_policy *find_policy(struct method_call *c, const c
 
 static json_t *m_set_pgpu(struct method_call *c)
 {
-	static const struct arg args[] = {
-		{ "pgpu", ARG_TEXT },
-		{ "policy", ARG_TEXT },
-		{ "quantum_ns", ARG_NUMBER, .least = QUANTUM_MIN_NS, .max = MDL_SCHED_QUANTUM_MAX_NS },
-		{ "grace_ns", ARG_NUMBER, .max = GRACE_MAX_NS },
-		{ "nonpreemptive", ARG_FLAG },
-		{ NULL }
-	};
+	static const struct arg args[] = { { "pgpu", ARG_TEXT },
+					   { "policy", ARG_TEXT },
+					   { "quantum_ns", ARG_NUMBER, .least = QUANTUM_MIN_NS,
+					     .max = MDL_SCHED_QUANTUM_MAX_NS },
+					   { "grace_ns", ARG_NUMBER, .max = GRACE_MAX_NS },
+					   { "nonpreemptive", ARG_FLAG },
+					   { NULL } };
 	const struct mdl_sched_policy *policy;
 	struct mdl_sched_params s;
 	struct mdl_pgpu *p;
@@ -334,8 +332,7 @@ static json_t *m_trace(struct method_call *c)
 	     i && trace_reaches_end(c->m->trace, since, (uint32_t)max);
 	     i = mdl_instance_next(c->m->mdev, i))
 		account_flush(i->owner, now);
-	list = trace_read(c->m->trace, since, (uint32_t)max, &before, &next, &dropped,
-			  &thinned);
+	list = trace_read(c->m->trace, since, (uint32_t)max, &before, &next, &dropped, &thinned);
 	return json_pack("{s:o, s:o*, s:I, s:I, s:I, s:I, s:o}", "intervals", list, "before",
 			 before, "next", (json_int_t)next, "dropped", (json_int_t)dropped,
 			 "thinned", (json_int_t)thinned, "time_ns", (json_int_t)now, "pgpus",
@@ -354,10 +351,10 @@ static const struct {
 	const char *name;
 	json_t *(*run)(struct method_call *c);
 } methods[] = {
-	{ "version", m_version },     { "types", m_types }, { "pgpus", m_pgpus },
-	{ "create", m_create },	      { "set", m_set },	    { "set-pgpu", m_set_pgpu },
-	{ "list", m_list },	      { "show", m_show },   { "remove", m_remove },
-	{ "stats", m_stats },	      { "trace", m_trace }, { "subscribe", m_subscribe },
+	{ "version", m_version }, { "types", m_types }, { "pgpus", m_pgpus },
+	{ "create", m_create },	  { "set", m_set },	{ "set-pgpu", m_set_pgpu },
+	{ "list", m_list },	  { "show", m_show },	{ "remove", m_remove },
+	{ "stats", m_stats },	  { "trace", m_trace }, { "subscribe", m_subscribe },
 };
 
 /* One line of printable text, whatever the client has put into it. */

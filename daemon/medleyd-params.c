@@ -210,4 +210,3 @@ int params_apply(struct vgpu *v, const struct vgpu_params *p, char *why, size_t 
 	trace_params(v, now);
 	return 0;
 }
-

@@ -31,8 +31,9 @@ static void expect_parts(const double *part, int n)
 	}
 }
 
-#define PARTS(...) \
-	expect_parts((const double[]) { __VA_ARGS__ }, sizeof((double[]) { __VA_ARGS__ }) / sizeof(double))
+#define PARTS(...)                                     \
+	expect_parts((const double[]) { __VA_ARGS__ }, \
+		     sizeof((double[]) { __VA_ARGS__ }) / sizeof(double))
 
 static const struct mdl_sched_entity_params weights[] = {
 	{ .weight = 800 }, { .weight = 400 }, { .weight = 200 }, { .weight = 100 }
@@ -75,9 +76,9 @@ static void zero_weight(void)
  */
 static void caps(void)
 {
-	struct mdl_sched_entity_params p[] = {
-		{ .weight = 200, .cap_percent = 20 }, { .weight = 100 }, { .weight = 100 }
-	};
+	struct mdl_sched_entity_params p[] = { { .weight = 200, .cap_percent = 20 },
+					       { .weight = 100 },
+					       { .weight = 100 } };
 
 	setup(&mdl_sched_fair, "012", p, 3);
 	PARTS(0.2, 0.4, 0.4);
@@ -240,9 +241,11 @@ static void any_parameters(void)
 				capped |= x->params.cap_percent != 0;
 				sum += x->entitlement;
 				if (policy == &mdl_sched_fair && x->awake) {
-					CHECK(x->entitlement >= x->params.reservation_percent / 100.0 - 1e-9);
+					CHECK(x->entitlement >=
+					      x->params.reservation_percent / 100.0 - 1e-9);
 					CHECK(!x->params.cap_percent ||
-					      x->entitlement <= x->params.cap_percent / 100.0 + 1e-9);
+					      x->entitlement <=
+						      x->params.cap_percent / 100.0 + 1e-9);
 				}
 			}
 			CHECK(sum <= 1 + 1e-6);
@@ -263,10 +266,12 @@ static void numbers(void)
 	double part[3];
 
 	mdl_sched_divide(3, weight, low, high, 1000, part);
-	CHECK(fabs(part[0] - 300) < 1e-6 && fabs(part[1] - 450) < 1e-6 && fabs(part[2] - 250) < 1e-6);
+	CHECK(fabs(part[0] - 300) < 1e-6 && fabs(part[1] - 450) < 1e-6 &&
+	      fabs(part[2] - 250) < 1e-6);
 	/* Enough for all: everybody has what it can use. */
 	mdl_sched_divide(3, weight, low, few, 1000, part);
-	CHECK(fabs(part[0] - 100) < 1e-6 && fabs(part[1] - 200) < 1e-6 && fabs(part[2] - 250) < 1e-6);
+	CHECK(fabs(part[0] - 100) < 1e-6 && fabs(part[1] - 200) < 1e-6 &&
+	      fabs(part[2] - 250) < 1e-6);
 	mdl_sched_divide(0, weight, low, high, 1000, part);
 }
 
