@@ -245,7 +245,7 @@ static int load_trace(struct options *o, struct sim_trace *t)
 	s->vgpus = t->vgpus;
 	s->trace = t;
 	s->change = t->change;
-	s->change_end = t->change + t->changes;
+	s->change_end = t->changes ? t->change + t->changes : NULL;
 	if (!s->vgpu || !s->group[0].spec)
 		return -ENOMEM;
 	if (!(o->given & 1ull << (TIME - VGPU)))

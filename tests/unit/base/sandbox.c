@@ -138,6 +138,7 @@ static void filter(void)
 	CHECK(pid > 0);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 4);
+	_exit(0);	/* a leak checker would want system calls that are refused by now */
 }
 
 static const struct check_case cases[] = {
