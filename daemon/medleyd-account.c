@@ -345,6 +345,7 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 
 		account_update(v, now);
 		charge(v, now);
+		lease_revive(v);
 		vgpu_check_device(v, passed);
 		serve = refill(v, passed) || serve;
 		quiet = quiet && v->burn_ns == VGPU_BURN_MAX_NS;

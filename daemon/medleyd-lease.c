@@ -306,6 +306,21 @@ void lease_confirm_stops(struct gpu *g)
 
 /* ---- what executors say ---- */
 
+/*
+ * An executor that gave the lease back between SIGSTOP and its stop, after the time that we wait for
+ * it, is stopped although it has nothing to stop: it must go on listening to its guest.
+ */
+void lease_revive(struct vgpu *v)
+{
+	if (lease_holding(v))
+		return;
+	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (x->stop_sent && !x->killed && !x->confined && !has_work_stopped(x)) {
+			move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
+			cont(x);
+		}
+}
+
 void lease_update(struct vgpu *v)
 {
 	struct mdl_sched *s = v->gpu->sched;

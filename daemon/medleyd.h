@@ -240,6 +240,8 @@ void lease_join(struct executor *x);
 void lease_leave(struct executor *x);
 /* Looks at the vGPU's pages and tells the scheduler what has changed. */
 void lease_update(struct vgpu *v);
+/* Now and then: lets executors go on that were stopped too late. */
+void lease_revive(struct vgpu *v);
 /* A child has stopped. */
 void lease_confirm_stops(struct gpu *g);
 /* After anything that may have changed when the scheduler wants to be called. */

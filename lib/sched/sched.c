@@ -357,7 +357,6 @@ void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t 
 	e->charged_ns += ran_ns;
 	if (s->policy->charge)
 		s->policy->charge(s->policy_data, e, ran_ns, s->now);
-	settle(s);
 }
 
 void mdl_sched_run(struct mdl_sched *s, uint64_t now)

@@ -264,7 +264,11 @@ void mdl_sched_wake(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t no
 void mdl_sched_sleep(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t now);
 /* The lease came back (given back, or stopped); awake: it wants it again. */
 void mdl_sched_released(struct mdl_sched *s, struct mdl_sched_entity *e, bool awake, uint64_t now);
-/* e used the GPU for ran_ns. May be called at any time while attached. */
+/*
+ * e used the GPU for ran_ns. May be called at any time while attached. Decides nothing: what follows
+ * is done at the next other input, which mdl_sched_deadline() may now call for at once. So an owner
+ * can charge in the middle of taking the GPU away.
+ */
 void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns,
 		      uint64_t now);
 /* Time has passed. Needed at mdl_sched_deadline(), harmless at any time. */

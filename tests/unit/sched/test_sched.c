@@ -353,6 +353,27 @@ static void removed_while(void)
 	finish();
 }
 
+/* An owner that has just got the GPU back charges for it first, however late that is. */
+static void charge_decides_nothing(void)
+{
+	start(2);
+	mdl_sched_wake(sched, &proc[0].e, now);
+	mdl_sched_wake(sched, &proc[1].e, now);
+	proc[0].late_stop = true;
+	at(2 * MS);
+	at(3 * MS);
+	expect("G0 A0 S0");
+	now += 6 * MS; /* later than a stop may take */
+	mdl_sched_charge(sched, &proc[0].e, 3 * MS, now);
+	expect("");
+	CHECK_EQ(proc[0].e.state, MDL_SCHED_STOPPING);
+	CHECK(mdl_sched_deadline(sched) <= now);
+	give_back(0, true);
+	expect("G1");
+	CHECK_EQ(proc[0].e.state, MDL_SCHED_WAITING);
+	finish();
+}
+
 static void time_going_backwards(void)
 {
 	start(2);
@@ -680,6 +701,7 @@ static const struct check_case cases[] = {
 	{ "idle time is lent at once", idle_is_lent },
 	{ "overdue sole user at wake", overdue_at_wake },
 	{ "removed in every state", removed_while },
+	{ "a charge decides nothing", charge_decides_nothing },
 	{ "time going backwards", time_going_backwards },
 	{ "parameters change live", parameters_live },
 	{ "every policy slot", policy_slots },
