@@ -322,10 +322,9 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 json_t *fairness_run(const struct shared_options *o)
 {
 	/* No pool: refilling it would use CPU time while guests are measured. */
-	static const char *const more[] = { "--pool", "0", NULL };
 	struct fleet fleet, *f = &fleet;
 	json_t *rows = json_array();
-	bool ok = fleet_start(f, o->bin, o->dir, more);
+	bool ok = fleet_start(f, o->bin, o->dir, "0");
 
 	for (size_t i = 0; ok && i < MDL_ARRAY_SIZE(scenarios); i++) {
 		if (o->vgpus && scenarios[i].vgpus > o->vgpus)

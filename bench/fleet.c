@@ -35,11 +35,20 @@ void fleet_sleep_ns(uint64_t ns)
 		;
 }
 
-bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *const *more)
+long fleet_compute_units(void)
 {
-	char path[600];
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus > 1 ? cpus - 1 : 1;
+}
+
+bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *pool)
+{
+	char path[600], units[24];
+	const char *more[] = { "--pool", pool, "--compute-units", units, NULL };
 
 	*f = (struct fleet) { .api.fd = -1 };
+	snprintf(units, sizeof(units), "%ld", fleet_compute_units());
 	if (!stack_start_medleyd(&f->stack, bin, dir, VRAM, more))
 		return false;
 	snprintf(path, sizeof(path), "%s/run/api.sock", f->stack.dir);

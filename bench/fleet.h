@@ -60,8 +60,13 @@ struct fleet {
 	uint64_t thinned; /* events of demand that medleyd has left out so far */
 };
 
-/* medleyd with these further arguments (NULL: none), without guests. */
-bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *const *more);
+/*
+ * The GPU has a CPU less than the machine: a GPU does not run on the CPUs that guests need to drive
+ * it, and where it did, the figures would be those of the host's CPU scheduler.
+ */
+long fleet_compute_units(void);
+/* medleyd with so many executors kept ready, without guests. */
+bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *pool);
 /* Guests until there are n; attached: they only open their device and do no work. */
 bool fleet_grow(struct fleet *f, unsigned int n, bool attached);
 /* Ends the guests from number n on, and removes their vGPUs. */

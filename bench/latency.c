@@ -79,12 +79,11 @@ static json_t *figures(struct latencies *l)
 
 json_t *latency_run(const struct shared_options *o)
 {
-	static const char *const more[] = { "--pool", "0", NULL };
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS;
 	struct latencies *l = calloc(CASES, sizeof(*l));
 	struct fleet fleet, *f = &fleet;
 	json_t *out = NULL;
-	bool ok = l && fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+	bool ok = l && fleet_start(f, o->bin, o->dir, "0") && fleet_grow(f, 2, false) &&
 		  fleet_set_policy(f, "fair", false) &&
 		  fleet_set_weights(f, (double[]) { 1, 1 }, 2);
 

@@ -103,13 +103,12 @@ static bool idle(struct fleet *f, double seconds, unsigned int n, double *ret_co
 
 json_t *overhead_run(const struct shared_options *o)
 {
-	static const char *const more[] = { "--pool", "0", NULL };
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost, idle_cost;
 	unsigned int vgpus = o->vgpus && o->vgpus < IDLE_VGPUS ? o->vgpus : IDLE_VGPUS;
 	json_t *loads = json_array(), *out = NULL;
 	struct fleet fleet, *f = &fleet;
 
-	if (fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+	if (fleet_start(f, o->bin, o->dir, "0") && fleet_grow(f, 2, false) &&
 	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 3, 1 }, 2) &&
 	    split(f, seconds, loads, &split_cost) && fleet_idle(f) && fleet_shrink(f, 1) &&
 	    idle(f, seconds * IDLE_TIMES, vgpus, &idle_cost))

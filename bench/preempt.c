@@ -198,13 +198,12 @@ static json_t *figures(struct outcome *r)
 
 json_t *preempt_run(const struct shared_options *o)
 {
-	static const char *const more[] = { "--pool", "0", NULL };
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS;
 	struct fleet fleet, *f = &fleet;
 	struct clocks clocks = { 0 };
 	struct outcome r = { 0 };
 	json_t *out = NULL;
-	bool ok = fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+	bool ok = fleet_start(f, o->bin, o->dir, "0") && fleet_grow(f, 2, false) &&
 		  fleet_set_policy(f, "round-robin", false);
 
 	if (ok && !find_clocks(f, &clocks)) {

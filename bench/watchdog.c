@@ -131,13 +131,12 @@ static json_t *figures(struct outcome *r)
 
 json_t *watchdog_run(const struct shared_options *o)
 {
-	static const char *const more[] = { "--pool", "1", NULL };
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS;
 	struct fleet fleet, *f = &fleet;
 	struct outcome r = { 0 };
 	json_t *out = NULL;
 
-	if (fleet_start(f, o->bin, o->dir, more) && fleet_grow(f, 2, false) &&
+	if (fleet_start(f, o->bin, o->dir, "1") && fleet_grow(f, 2, false) &&
 	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 1, 1 }, 2) &&
 	    measure(f, seconds, &r))
 		out = figures(&r);

@@ -31,8 +31,8 @@ void mdl_exec_lease_give(struct mdl_exec_lease *l, bool more)
 	l->held = false;
 	atomic_fetch_add_explicit(&l->page->busy_ns, mdl_now_ns() - l->since_ns, memory_order_relaxed);
 	atomic_store_explicit(&l->page->busy_since_ns, 0, memory_order_relaxed);
-	if (more)
-		atomic_store(&l->page->want, 1);
+	/* Before the word: who sees it IDLE and still wanted takes it for a lease that is about to be used. */
+	atomic_store(&l->page->want, more);
 	/*
 	 * The manager may ask between the two moves; and if we are stopped between them, our next turn has begun when we go on: the word
 	 * is BUSY once more, and would be for ever if we left it so. NONE or IDLE: taken meanwhile, nothing to give.
