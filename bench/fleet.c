@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,22 +36,44 @@ void fleet_sleep_ns(uint64_t ns)
 		;
 }
 
-long fleet_compute_units(void)
+/* Half of the CPUs are the GPU. False: there is only one, or they cannot be told. */
+static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t all;
+	int seen = 0;
+	size_t used = 0;
 
-	return cpus > 1 ? cpus - 1 : 1;
+	if (sched_getaffinity(0, sizeof(all), &all) < 0 || CPU_COUNT(&all) < 2)
+		return false;
+	CPU_ZERO(ret_guests);
+	gpu[0] = 0;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		if (seen++ < CPU_COUNT(&all) - CPU_COUNT(&all) / 2)
+			CPU_SET(cpu, ret_guests);
+		else if (used < bytes)
+			used += (size_t)snprintf(gpu + used, bytes - used, "%s%d", used ? "," : "",
+						 cpu);
+	}
+	return used < bytes;
 }
 
 bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *pool)
 {
-	char path[600], units[24];
-	const char *more[] = { "--pool", pool, "--compute-units", units, NULL };
+	char path[600], gpu[4096];
+	const char *more[] = { "--pool", pool, NULL, gpu, NULL };
+	cpu_set_t guests;
+	bool divided = divide_cpus(&guests, gpu, sizeof(gpu));
 
 	*f = (struct fleet) { .api.fd = -1 };
-	snprintf(units, sizeof(units), "%ld", fleet_compute_units());
+	if (divided)
+		more[2] = "--compute-cpus";
 	if (!stack_start_medleyd(&f->stack, bin, dir, VRAM, more))
 		return false;
+	/* Guests inherit it. */
+	if (divided && sched_setaffinity(0, sizeof(guests), &guests) < 0)
+		return fail("sched_setaffinity");
 	snprintf(path, sizeof(path), "%s/run/api.sock", f->stack.dir);
 	return api_open(&f->api, path);
 }

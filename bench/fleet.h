@@ -61,11 +61,10 @@ struct fleet {
 };
 
 /*
- * The GPU has a CPU less than the machine: a GPU does not run on the CPUs that guests need to drive
- * it, and where it did, the figures would be those of the host's CPU scheduler.
+ * medleyd with so many executors kept ready, without guests. Half of the CPUs are the GPU, the others
+ * drive it: a GPU does not compete with its guests for CPUs, and where it did, the figures would be
+ * those of the host's CPU scheduler. With a single CPU they do.
  */
-long fleet_compute_units(void);
-/* medleyd with so many executors kept ready, without guests. */
 bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *pool);
 /* Guests until there are n; attached: they only open their device and do no work. */
 bool fleet_grow(struct fleet *f, unsigned int n, bool attached);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "exec/process.h"
@@ -33,6 +34,7 @@ int main(int argc, char **argv)
 	static const struct option long_options[] = {
 		{ "uid", required_argument, NULL, 'u' },
 		{ "compute-units", required_argument, NULL, 'c' },
+		{ "compute-cpus", required_argument, NULL, 'p' },
 		{ 0 },
 	};
 	struct mdl_exec_options options = { .uid = MDL_SANDBOX_KEEP_ID, .compute_units = 1 };
@@ -45,8 +47,10 @@ int main(int argc, char **argv)
 			options.uid = (uid_t)n;
 		} else if (opt == 'c' && number(optarg, COMPUTE_UNITS_MAX, &n)) {
 			options.compute_units = (uint32_t)n;
+		} else if (opt == 'p' && mdl_cpus_parse(optarg, &options.cpus)) {
+			options.own_cpus = true;
 		} else {
-			fprintf(stderr, "usage: medley-exec [--uid N] [--compute-units N]\nStarted by medleyd, not by hand.\n");
+			fprintf(stderr, "usage: medley-exec [--uid N] [--compute-units N] [--compute-cpus LIST]\nStarted by medleyd, not by hand.\n");
 			return 2;
 		}
 	}

@@ -298,7 +298,7 @@ static int start_executor(struct manager *m)
 	struct executor *x = calloc(1, sizeof(*x));
 	int theirs[5] = { -1, -1, -1, -1, -1 };
 	char units[16];
-	const char *args[] = { "--compute-units", units, NULL };
+	const char *args[] = { "--compute-units", units, NULL, NULL, NULL };
 	int err;
 
 	if (!x)
@@ -307,6 +307,10 @@ static int start_executor(struct manager *m)
 	x->control = x->map = x->grant_fd = x->want_fd = x->process.pidfd = -1;
 	x->started_ns = mdl_now_ns();
 	snprintf(units, sizeof(units), "%u", m->opt.compute_units);
+	if (m->opt.compute_cpus) {
+		args[2] = "--compute-cpus";
+		args[3] = m->opt.compute_cpus;
+	}
 	err = open_channels(x, theirs);
 	if (!err)
 		err = process_start(&x->process, m, "medley-exec", args, theirs, 5,

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/cpus.h"
 #include "base/duration.h"
 
 #define UID_BASE_DEFAULT 0x60000000u
@@ -51,6 +52,8 @@ static const char usage[] =
 	"  --vram SIZE            VRAM of the cpu pGPU, as 4G or 512M; default: half of the memory\n"
 	"  --channels N           channels of the pGPU (4096)\n"
 	"  --compute-units N      host threads that are the pGPU's compute units (all CPUs)\n"
+	"  --compute-cpus LIST    CPUs that are the compute units, as 2-3: kernels run there only, and\n"
+	"                         nothing else of Medley's does; VMs belong on the others\n"
 	"  --pool N               executors kept ready (2)\n"
 	"  --policy NAME          scheduling policy (fair)\n"
 	"  --quantum-us N         a vGPU's turn while others wait (2000)\n"
@@ -192,6 +195,31 @@ static uint32_t default_compute_units(void)
 	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (uint32_t)CPU_COUNT(&set);
 }
 
+/*
+ * The CPUs that are the GPU. All of ours but the threads that run kernels leave them: children
+ * inherit this process's mask.
+ */
+static void compute_cpus(struct options *o, const char *text)
+{
+	cpu_set_t cpus, ours, rest;
+
+	if (!mdl_cpus_parse(text, &cpus))
+		die("--compute-cpus: '%s' is not a list of CPUs, as 2-3 or 0,4", text);
+	if (sched_getaffinity(0, sizeof(ours), &ours) < 0)
+		die("--compute-cpus: %s", strerror(errno));
+	CPU_AND(&rest, &ours, &cpus);
+	if (!CPU_EQUAL(&rest, &cpus))
+		die("--compute-cpus: '%s': this process may not use all of these CPUs", text);
+	CPU_XOR(&rest, &ours, &cpus);
+	if (!CPU_COUNT(&rest))
+		die("--compute-cpus: '%s' leaves no CPU for anything else", text);
+	free(o->compute_cpus);
+	o->compute_cpus = format("%s", text);
+	o->compute_units = (uint32_t)CPU_COUNT(&cpus);
+	if (sched_setaffinity(0, sizeof(rest), &rest) < 0)
+		die("--compute-cpus: %s", strerror(errno));
+}
+
 static void parse_arguments(struct options *o, int argc, char **argv)
 {
 	enum {
@@ -199,6 +227,7 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		VRAM,
 		CHANNELS,
 		UNITS,
+		CPUS,
 		POOL,
 		POLICY,
 		QUANTUM,
@@ -218,6 +247,7 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		{ "vram", required_argument, NULL, VRAM },
 		{ "channels", required_argument, NULL, CHANNELS },
 		{ "compute-units", required_argument, NULL, UNITS },
+		{ "compute-cpus", required_argument, NULL, CPUS },
 		{ "pool", required_argument, NULL, POOL },
 		{ "policy", required_argument, NULL, POLICY },
 		{ "quantum-us", required_argument, NULL, QUANTUM },
@@ -265,6 +295,9 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 			break;
 		case CHANNELS:
 			o->channels = (uint32_t)number(name, optarg, 1, 1u << 20, 10);
+			break;
+		case CPUS:
+			compute_cpus(o, optarg);
 			break;
 		case UNITS:
 			o->compute_units = (uint32_t)number(name, optarg, 1, 1024, 10);
@@ -464,6 +497,7 @@ static void stop_parts(struct manager *m)
 	rundir_release(&m->rundir);
 	free(m->opt.runtime_dir);
 	free(m->opt.libexec_dir);
+	free(m->opt.compute_cpus);
 }
 
 int main(int argc, char **argv)

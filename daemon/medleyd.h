@@ -53,6 +53,7 @@ struct manager;
 
 struct options {
 	char *runtime_dir, *libexec_dir;
+	char *compute_cpus; /* kernels run there and nothing else of ours; NULL: anywhere */
 	uint64_t vram_bytes;
 	uint32_t channels, compute_units, pool;
 	struct mdl_sched_params sched;

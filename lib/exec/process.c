@@ -226,11 +226,16 @@ static int start_engines(struct process *p)
 		.lease = p->lease,
 	};
 	int err = mdl_mapper_reserve();
+	cpu_set_t others;
 
 	if (!err)
 		err = mdl_mapper_start(MDL_FD_EXEC_MAP, &p->mapper);
 	if (err)
 		return fail("cannot start the mapper", err);
+	/* The threads that the runtime starts inherit it. */
+	if (p->options->own_cpus && (sched_getaffinity(0, sizeof(others), &others) < 0 ||
+				     sched_setaffinity(0, sizeof(p->options->cpus), &p->options->cpus) < 0))
+		return fail("cannot run kernels on the CPUs asked for", -errno);
 	err = config.ops->create(p->options->compute_units, mdl_take_fd(&p->compiler), &p->backend);
 	if (err == -ENODEV)
 		return fail("there is no PoCL among this machine's OpenCL platforms (Debian: pocl-opencl-icd)", err);
@@ -238,6 +243,8 @@ static int start_engines(struct process *p)
 		return fail("the compiler companion cannot compile a test kernel with this machine's PoCL", err);
 	if (err)
 		return fail("cannot start the OpenCL runtime", err);
+	if (p->options->own_cpus && sched_setaffinity(0, sizeof(others), &others) < 0)
+		return fail("cannot leave the CPUs of kernels", -errno);
 	config.backend = p->backend;
 	err = mdl_frontend_create(&config, &p->frontend);
 	if (!err)
