@@ -75,10 +75,10 @@ struct mdl_backend_ops {
 	/* Runs to completion. Only inside a lease. -EIO: the runtime refused. */
 	int (*launch)(struct mdl_backend *b, const struct mdl_launch *l);
 	/*
-	 * Calls fn once on each thread that runs guest code, to prepare it; nothing is running then. A backend without such threads
+	 * Calls fn(arg) once on each thread that runs guest code, to prepare it; nothing is running then. A backend without such threads
 	 * in this process does nothing.
 	 */
-	int (*on_threads)(struct mdl_backend *b, void (*fn)(void));
+	int (*on_threads)(struct mdl_backend *b, void (*fn)(void *arg), void *arg);
 	void (*copy)(struct mdl_backend *b, void *dst, const void *src, size_t bytes);
 	void (*fill)(struct mdl_backend *b, void *dst, size_t bytes, uint64_t pattern, uint32_t pattern_bytes);
 	void (*copy_2d)(struct mdl_backend *b, void *dst, const void *src, uint32_t width_bytes, uint32_t height,

@@ -126,21 +126,22 @@ static int cpu_compile_fd(struct mdl_backend *b)
 
 struct thread_call {
 	pthread_barrier_t all;
-	void (*fn)(void);
+	void (*fn)(void *arg);
+	void *arg;
 };
 
 static void CL_CALLBACK call_on_thread(void *arg)
 {
 	struct thread_call *call = *(struct thread_call **)arg;
 
-	call->fn();
+	call->fn(call->arg);
 	/* No thread takes a second call before each has one. */
 	pthread_barrier_wait(&call->all);
 }
 
-static int cpu_on_threads(struct mdl_backend *b, void (*fn)(void))
+static int cpu_on_threads(struct mdl_backend *b, void (*fn)(void *arg), void *fn_arg)
 {
-	struct thread_call call = { .fn = fn }, *arg = &call;
+	struct thread_call call = { .fn = fn, .arg = fn_arg }, *arg = &call;
 	cl_command_queue queue;
 	cl_uint threads = 0;
 	cl_int status;

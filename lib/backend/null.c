@@ -99,7 +99,7 @@ static int null_launch(struct mdl_backend *b, const struct mdl_launch *l)
 	return 0;
 }
 
-static int null_on_threads(struct mdl_backend *b, void (*fn)(void))
+static int null_on_threads(struct mdl_backend *b, void (*fn)(void *arg), void *arg)
 {
 	return 0;
 }

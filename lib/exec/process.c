@@ -214,6 +214,21 @@ static int give_up_rights(struct process *p)
 	return err ? fail("cannot give up rights", err) : 0;
 }
 
+struct kernel_threads {
+	const struct mdl_exec_options *options;
+	_Atomic int error;
+};
+
+/* On each thread that runs kernels. */
+static void kernel_thread(void *arg)
+{
+	struct kernel_threads *t = arg;
+
+	mdl_fault_thread_stack();
+	if (t->options->own_cpus && sched_setaffinity(0, sizeof(t->options->cpus), &t->options->cpus) < 0)
+		t->error = errno;
+}
+
 /* Unprivileged, under the machine's root. */
 static int start_engines(struct process *p)
 {
@@ -226,16 +241,12 @@ static int start_engines(struct process *p)
 		.lease = p->lease,
 	};
 	int err = mdl_mapper_reserve();
-	cpu_set_t others;
+	struct kernel_threads threads = { .options = p->options };
 
 	if (!err)
 		err = mdl_mapper_start(MDL_FD_EXEC_MAP, &p->mapper);
 	if (err)
 		return fail("cannot start the mapper", err);
-	/* The threads that the runtime starts inherit it. */
-	if (p->options->own_cpus && (sched_getaffinity(0, sizeof(others), &others) < 0 ||
-				     sched_setaffinity(0, sizeof(p->options->cpus), &p->options->cpus) < 0))
-		return fail("cannot run kernels on the CPUs asked for", -errno);
 	err = config.ops->create(p->options->compute_units, mdl_take_fd(&p->compiler), &p->backend);
 	if (err == -ENODEV)
 		return fail("there is no PoCL among this machine's OpenCL platforms (Debian: pocl-opencl-icd)", err);
@@ -243,14 +254,14 @@ static int start_engines(struct process *p)
 		return fail("the compiler companion cannot compile a test kernel with this machine's PoCL", err);
 	if (err)
 		return fail("cannot start the OpenCL runtime", err);
-	if (p->options->own_cpus && sched_setaffinity(0, sizeof(others), &others) < 0)
-		return fail("cannot leave the CPUs of kernels", -errno);
 	config.backend = p->backend;
 	err = mdl_frontend_create(&config, &p->frontend);
 	if (!err)
 		err = mdl_fault_install(MDL_FD_EXEC_CONTROL);
 	if (!err)
-		err = config.ops->on_threads(p->backend, mdl_fault_thread_stack);
+		err = config.ops->on_threads(p->backend, kernel_thread, &threads);
+	if (!err && threads.error)
+		return fail("cannot run kernels on the CPUs asked for", -threads.error);
 	return err ? fail("cannot start the front end", err) : 0;
 }
 
