@@ -485,7 +485,11 @@ int gpu_create(struct manager *m, struct mdl_pgpu *pgpu, struct gpu **ret_gpu)
 		gpu_destroy(g);
 		return err;
 	}
-	sd_event_source_set_priority(g->timer, PRIORITY_LEASE);
+	/*
+	 * Before the wishes: setting a source's time again makes it line up anew, and each wish does
+	 * that, so that a flood of them would keep turns from ending.
+	 */
+	sd_event_source_set_priority(g->timer, PRIORITY_LEASE - 1);
 	sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
 	pgpu->owner = g;
 	*ret_gpu = g;

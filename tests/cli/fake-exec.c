@@ -15,6 +15,7 @@
  *   doze     holds its lease asleep, claims nothing, and gives back when asked
  *   stuck    as hog, and says that all of it is one packet (of channel 5, tagged 0x77)
  *   late     always has work; says that it has none, for a moment, just before each turn's end
+ *   flip     always has work; while it has no lease it says, again and again, that it has none and that it has
  *   cheat    as hog, and says all the time that a new packet has begun
  *   crash    dies of a stray access
  *   wants    signals WANT without end
@@ -136,6 +137,23 @@ static void light(void)
 	}
 }
 
+static void flip(void)
+{
+	for (;;) {
+		atomic_store(&page->want, 1);
+		mdl_eventfd_signal(MDL_FD_EXEC_WANT);
+		doze(30 * US);
+		if (move(MDL_LEASE_IDLE, MDL_LEASE_BUSY)) {
+			atomic_store(&page->busy_since_ns, mdl_now_ns());
+			work(FOREVER, true, true);
+			continue;
+		}
+		atomic_store(&page->want, 0);
+		mdl_eventfd_signal(MDL_FD_EXEC_WANT);
+		doze(30 * US);
+	}
+}
+
 static void start_helper(void)
 {
 	int p[2];
@@ -182,6 +200,9 @@ static void behave(void)
 		break;
 	case FAKE_LIGHT:
 		light();
+		break;
+	case FAKE_FLIP:
+		flip();
 		break;
 	case FAKE_SNEAK:
 		spin(FOREVER);

@@ -22,7 +22,8 @@ enum {
 	FAKE_DOZE,
 	FAKE_STUCK,
 	FAKE_CHEAT,
-	FAKE_LATE
+	FAKE_LATE,
+	FAKE_FLIP
 };
 
 static inline uint32_t fake_behaviour(const char *word)
@@ -30,7 +31,7 @@ static inline uint32_t fake_behaviour(const char *word)
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
 					     "sneak", "crash", "wants", "garbage", "nap",
 					     "sip",   "thief", "doze",	"stuck",   "cheat",
-					     "late" };
+					     "late",  "flip" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))
