@@ -58,6 +58,14 @@ static bool may_open(const struct vgpu *v)
 	return v->burn_ns >= 0 && !v->throttled;
 }
 
+/* Its last losses are not forgotten yet. */
+static bool in_series(const struct vgpu *v, uint64_t now)
+{
+	uint64_t quiet_since = v->losses >= LOSSES_MIN ? v->pause_end_ns : v->losses_since_ns;
+
+	return v->losses && (now <= quiet_since || now - quiet_since <= LOSSES_WINDOW_NS);
+}
+
 static uint32_t waiting_contexts(struct manager *m)
 {
 	uint32_t n = 0;
@@ -70,6 +78,21 @@ static uint32_t waiting_contexts(struct manager *m)
 			n += (uint32_t)__builtin_popcountll(v->open_wanted);
 	}
 	return n;
+}
+
+/* Somebody waits for an executor, and not because he has just lost one: losing them must not cost neighbours CPU time. */
+static bool anybody_hurries(struct manager *m)
+{
+	uint64_t now = mdl_now_ns();
+
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
+	     i = mdl_instance_next(m->mdev, i)) {
+		const struct vgpu *v = i->owner;
+
+		if (v->open_wanted && may_open(v) && !in_series(v, now))
+			return true;
+	}
+	return false;
 }
 
 /* Its own process group, so that this reaches all of its threads. */
@@ -180,10 +203,9 @@ static void serve_at(struct vgpu *v, uint64_t ns)
 
 static void count_loss(struct vgpu *v, uint64_t now)
 {
-	bool pause = v->losses >= LOSSES_MIN;
-	uint64_t quiet_since = pause ? v->pause_end_ns : v->losses_since_ns, ns;
+	uint64_t ns;
 
-	if (now > quiet_since && now - quiet_since > LOSSES_WINDOW_NS)
+	if (!in_series(v, now))
 		v->losses = 0;
 	if (!v->losses++)
 		v->losses_since_ns = now;
@@ -318,7 +340,7 @@ static int start_executor(struct manager *m)
 	for (int i = 0; i < 3; i++)
 		mdl_close_fd(&theirs[i]);
 	if (!err) {
-		set_nice(x, !waiting_contexts(m));
+		set_nice(x, !anybody_hurries(m));
 		err = sd_event_add_io(m->event, &x->ready_source, x->control, EPOLLIN, on_ready, x);
 		err = err > 0 ? 0 : err;
 	}
@@ -365,7 +387,7 @@ void executor_pool_fill(struct manager *m)
 		idle++;
 		warming += !x->warm;
 		if (!x->warm)
-			set_nice(x, !waiting);
+			set_nice(x, !anybody_hurries(m));
 		if (!x->warm && now - x->started_ns > WARM_LIMIT_NS) {
 			mdl_log_limited(&m->pool_log, MDL_LOG_WARN,
 					"executor does not get ready: ended");
