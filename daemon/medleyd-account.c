@@ -133,8 +133,12 @@ static uint64_t busy(struct executor *x, uint64_t cpu, uint64_t said, uint64_t w
 void account_update(struct vgpu *v, uint64_t now)
 {
 	bool held = lease_holding(v);
-	uint64_t window = held ? now - v->window_ns : 0, used = 0, claimed = 0;
+	uint64_t window, used = 0, claimed = 0;
 
+	/* A caller that looks at all vGPUs may have read the clock before this one's hold began. */
+	if (held)
+		now = mdl_max_u64(now, v->window_ns);
+	window = held ? now - v->window_ns : 0;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)),
 			 said = grown(&x->claim_ns, claim(x, now)), ran;
@@ -235,17 +239,13 @@ static void burn(struct vgpu *v, uint64_t ns)
 }
 
 /*
- * The executor is dead; its page is still there. What it used since the last look counts as if
- * without lease, unless there was one: else a guest could work unseen from one look to the next.
+ * The executor is dead; its page is still there. What it used since the last look counts, with the
+ * lease or without: else a guest could work unseen from one look to the next.
  */
 void account_retire(struct executor *x)
 {
-	struct vgpu *v = x->vgpu;
-
-	read_counters(v, x);
-	if (!lease_holding(v))
-		x->cpu_unleased_ns += grown(&x->cpu_ns, cpu_clock(x));
-	burn(v, x->cpu_unleased_ns);
+	account_update(x->vgpu, mdl_now_ns());
+	burn(x->vgpu, x->cpu_unleased_ns);
 }
 
 double account_share(struct vgpu *v, uint64_t now)

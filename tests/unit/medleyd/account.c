@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* What medleyd-account.c charges at the edges of a hold. The rest of medleyd is stubs; a process's CPU clock is a number. */
+#include "../check.h"
+
+#include "../../../daemon/medleyd.h"
+
+static uint64_t cpu_ns;
+
+uint64_t process_cpu_ns(pid_t pid)
+{
+	return cpu_ns;
+}
+
+bool lease_holding(const struct vgpu *v)
+{
+	return v->entity.state >= MDL_SCHED_HOLDING;
+}
+
+void watchdog_count(struct executor *x, uint64_t used, uint64_t now)
+{
+}
+
+void trace_add(struct vgpu *v, const struct trace_turn *turn)
+{
+}
+
+void trace_demand(struct vgpu *v, bool wants, uint64_t now)
+{
+}
+
+void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t ran_ns, uint64_t now)
+{
+	e->charged_ns += ran_ns;
+}
+
+struct mdl_instance *mdl_instance_next(struct mdl_mdev *m, struct mdl_instance *i)
+{
+	return NULL;
+}
+
+void executor_kill(struct executor *x)
+{
+}
+
+void executor_serve(struct manager *m)
+{
+}
+
+void lease_confine(struct executor *x, bool confined)
+{
+}
+
+void lease_revive(struct vgpu *v)
+{
+}
+
+void lease_rearm(struct gpu *g)
+{
+}
+
+void vgpu_check_device(struct vgpu *v, uint64_t passed)
+{
+}
+
+struct rig {
+	struct mdl_pgpu pgpu;
+	struct mdl_instance inst;
+	struct gpu gpu;
+	struct vgpu v;
+	struct executor x[2];
+	struct mdl_lease page[2];
+};
+
+static void setup(struct rig *r)
+{
+	memset(r, 0, sizeof(*r));
+	cpu_ns = 0;
+	r->pgpu.compute_units = 1;
+	r->inst.pgpu = &r->pgpu;
+	r->v.gpu = &r->gpu;
+	r->v.inst = &r->inst;
+	for (int i = 0; i < 2; i++) {
+		r->x[i].vgpu = &r->v;
+		r->x[i].vgpu_next = r->v.executors;
+		r->x[i].lease = &r->page[i];
+		r->v.executors = &r->x[i];
+	}
+}
+
+/* An API client asks for all vGPUs: looking at one ends a turn, and another one's begins after `now` was read. */
+static void clock_from_before_the_hold(void)
+{
+	struct rig r;
+
+	setup(&r);
+	r.gpu.contended_ns = 1000;
+	r.v.entity.state = MDL_SCHED_HOLDING;
+	account_begin_hold(&r.v, 5000);
+	account_hold_begun(&r.v, 5100);
+	account_charge(&r.v, 4000);
+	CHECK_EQ(r.v.gpu_time_ns, 0);
+	CHECK_EQ(r.v.unclaimed_ns, 0);
+	CHECK_EQ(r.v.entity.charged_ns, 0);
+	account_charge(&r.v, 6000);
+	CHECK_EQ(r.v.gpu_time_ns, 900);
+	CHECK_EQ(r.v.entity.charged_ns, 900);
+}
+
+/* One of two contexts ends while both hold the GPU and nobody waits: what it did since the last look is not forgotten. */
+static void dies_while_holding(void)
+{
+	uint64_t now = mdl_now_ns();
+	struct rig r;
+
+	setup(&r);
+	r.v.entity.state = MDL_SCHED_HOLDING;
+	account_begin_hold(&r.v, now - 50 * MDL_NS_PER_MS);
+	atomic_store(&r.page[0].busy_ns, 30 * MDL_NS_PER_MS);
+	r.x[0].killed = true;
+	account_retire(&r.x[0]);
+	r.x[1].vgpu_next = NULL;
+	account_charge(&r.v, mdl_now_ns());
+	CHECK_EQ(r.v.gpu_time_ns, 30 * MDL_NS_PER_MS);
+	CHECK_EQ(r.v.entity.charged_ns, 30 * MDL_NS_PER_MS);
+}
+
+/* And without the lease it counts against what the vGPU may use so. */
+static void dies_without_lease(void)
+{
+	struct rig r;
+
+	setup(&r);
+	r.v.entity.state = MDL_SCHED_ASLEEP;
+	r.v.executors = &r.x[0];
+	r.x[0].vgpu_next = NULL;
+	r.x[0].process.cpu_ns = 7 * MDL_NS_PER_MS;
+	account_retire(&r.x[0]);
+	CHECK_EQ(r.v.burn_ns, -7 * (int64_t)MDL_NS_PER_MS);
+	CHECK_EQ(r.v.gpu_time_ns, 0);
+}
+
+int main(void)
+{
+	static const struct check_case cases[] = { { "clock-from-before-the-hold", clock_from_before_the_hold },
+						   { "dies-while-holding", dies_while_holding },
+						   { "dies-without-lease", dies_without_lease } };
+
+	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
+}
