@@ -159,15 +159,15 @@ static int map_entries(struct dev_ctx *c, const struct mdl_map_entry *entry, siz
 
 /*
  * Ends an executor that failed us, and waits for its death: only then is nothing mapped in it any more. The vgpu hears of it
- * later, from the event loop.
+ * later, from the event loop; and of the reason, if it was the manager that ended it before we did.
  */
 static void end_ctx(struct dev_ctx *c, const char *why, int err)
 {
 	struct mdl_device *d = c->dev;
-	struct dev_note lost = { .type = MDL_IPC_CTX_LOST, .ctx = c->index, .fds = { -1, -1 } };
+	struct dev_note lost;
 
 	kill_ctx(c, why, err);
-	dev_wait_lost(d, c->index);
+	dev_wait_lost(d, c->index, &lost);
 	dev_note_add(d, &lost);
 }
 
@@ -362,13 +362,14 @@ void dev_ctx_close(void *h, uint32_t ctx)
 	struct mdl_device *d = h;
 	struct dev_ctx *c = &d->ctx[ctx];
 	struct mdl_ipc_ctx m = { .hdr = { MDL_IPC_CTX_CLOSE, sizeof(m) }, .ctx = ctx, .error = c->faulted };
+	struct dev_note lost;
 
 	if (c->state != DEV_CTX_OPEN)
 		return;
 	/* Links gone: CTX_KILL is under way, or CTX_LOST noted already; either way one CTX_LOST is there or comes. */
 	if (c->control >= 0)
 		dev_manager_send(d, &m);
-	dev_wait_lost(d, ctx);
+	dev_wait_lost(d, ctx, &lost);
 	set_free(c);
 }
 

@@ -126,7 +126,7 @@ static void drop_note(struct mdl_device *d, size_t i)
 	memmove(&d->note[i], &d->note[i + 1], (d->num_notes - i) * sizeof(d->note[0]));
 }
 
-void dev_wait_lost(struct mdl_device *d, uint32_t ctx)
+void dev_wait_lost(struct mdl_device *d, uint32_t ctx, struct dev_note *ret_lost)
 {
 	uint64_t deadline = mdl_now_ns() + DEV_END_TIMEOUT_MS * MDL_NS_PER_MS;
 
@@ -134,6 +134,7 @@ void dev_wait_lost(struct mdl_device *d, uint32_t ctx)
 		struct dev_note *n = &d->note[i];
 
 		if (n->type == MDL_IPC_CTX_LOST && n->ctx == ctx) {
+			*ret_lost = *n;
 			drop_note(d, i);
 			return;
 		}
@@ -150,8 +151,10 @@ void dev_wait_lost(struct mdl_device *d, uint32_t ctx)
 		}
 		if (err)
 			dev_manager_failed("breaks the protocol", err);
-		if (note.type == MDL_IPC_CTX_LOST && note.ctx == ctx)
+		if (note.type == MDL_IPC_CTX_LOST && note.ctx == ctx) {
+			*ret_lost = note;
 			return;
+		}
 		dev_note_add(d, &note);
 	}
 }

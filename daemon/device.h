@@ -150,8 +150,8 @@ void dev_manager_fini(struct mdl_device *d);
 void dev_manager_send(struct mdl_device *d, const void *msg);
 void dev_manager_send_ctx(struct mdl_device *d, uint32_t type, uint32_t ctx);
 void dev_manager_failed(const char *what, int err) __attribute__((noreturn));
-/* Waits until the manager says that the context's executor is dead; ends the process if it does not. */
-void dev_wait_lost(struct mdl_device *d, uint32_t ctx);
+/* Waits until the manager says that the context's executor is dead, and why; ends the process if it does not. */
+void dev_wait_lost(struct mdl_device *d, uint32_t ctx, struct dev_note *ret_lost);
 /* Has a note handled from the event loop as if the manager had sent it. */
 void dev_note_add(struct mdl_device *d, const struct dev_note *note);
 /* 0, -ETIMEDOUT, or the error of poll(). */

@@ -242,6 +242,23 @@ static void executor_ends(void)
 	end(&f, &r);
 }
 
+/* The manager ends an executor just as the device needs its mapper: the guest hears of the manager's reason. */
+static void ended_during_unmap(void)
+{
+	struct fake f;
+	struct raw r;
+
+	start(&f, &r);
+	raw_start(&r, 0, RAW_TABLES_AT);
+	f.lost_chan = 0;
+	atomic_store(&f.mapper, FAKE_FAILS);
+	CHECK_EQ(mdl_vu_client_dma_unmap(r.c, RAW_GPA, RAW_RAM_BYTES), 0);
+	CHECK_EQ(raw_ctx_status(&r, 0), MDL_STATUS_FAULTED);
+	CHECK_EQ(ctx_reg(&r, 0, MDL_REG_CTX_ERROR), MDL_ERR_TIMEOUT);
+	CHECK_EQ(chan_reg(&r, 0, MDL_REG_CHAN_ERROR), MDL_ERR_TIMEOUT);
+	end(&f, &r);
+}
+
 /* An executor that faults while the device waits for its mapper: the guest hears of the fault. */
 static void fault_during_unmap(void)
 {
@@ -585,6 +602,7 @@ static const struct check_case cases[] = {
 	{ "no executor", refused_executor, 0 },
 	{ "an executor that lies", executor_lies, 0 },
 	{ "an executor that ends", executor_ends, 0 },
+	{ "ended by the manager during an unmap", ended_during_unmap, 0 },
 	{ "a fault during an unmap", fault_during_unmap, 0 },
 	{ "a deaf executor", deaf_executor_can_be_disabled, 0 },
 	{ "a flooding executor", flooding_executor, 0 },
