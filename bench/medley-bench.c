@@ -357,6 +357,9 @@ static int work_shared(const struct shared *s, const struct shared_options *o, b
 	if (!figures)
 		return EXIT_FAILURE;
 	out = describe_run(s->name, access("/dev/kvm", R_OK | W_OK) == 0);
+	json_object_set_new(out, "cpus",
+			    json_string("half are the GPU (medleyd --compute-cpus), the others run "
+					"guests and everything else; a single one is both"));
 	if (as_json) {
 		json_object_update(out, figures);
 		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)), putchar('\n');
