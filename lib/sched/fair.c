@@ -134,15 +134,27 @@ static bool spent(const struct mdl_fair *f, const struct mdl_fair_entity *fe, ui
 
 /* ---- virtual time ---- */
 
+/* The holder's time that counts from here. */
+static void count_from(struct mdl_fair *f, uint64_t now)
+{
+	f->since = now;
+	f->contested_ns = 0;
+}
+
+/* How much of the holder's time since then was not lent: all the whiles in which somebody waited. */
+static uint64_t contested(const struct mdl_fair *f, uint64_t now)
+{
+	if (f->contested == MDL_SCHED_NEVER)
+		return f->contested_ns;
+	return f->contested_ns + before(now, mdl_max_u64(f->since, f->contested));
+}
+
 /* The holder's v, with what it has used since its last charge as far as that can be believed. */
 static mdl_vtime position(const struct mdl_fair *f, const struct mdl_fair_entity *fe, uint64_t now)
 {
-	uint64_t held;
-
-	if (fe != f->holder || f->contested == MDL_SCHED_NEVER)
+	if (fe != f->holder)
 		return fe->v;
-	held = before(now, mdl_max_u64(f->since, f->contested));
-	return fe->v + virtual((int64_t)mdl_min_u64(held, AHEAD_TURNS * slice(f, fe)),
+	return fe->v + virtual((int64_t)mdl_min_u64(contested(f, now), AHEAD_TURNS * slice(f, fe)),
 			       mdl_sched_weight(fe->entity));
 }
 
@@ -209,11 +221,20 @@ static mdl_vtime mean_or_clock(struct mdl_fair *f, uint64_t now)
 /* What the holder has used while nobody waited and was not charged for: by so much all will move. */
 static mdl_vtime uncharged_loan(const struct mdl_fair *f, uint64_t now)
 {
-	uint64_t until = f->contested == MDL_SCHED_NEVER ? now : f->contested;
-
-	return f->holder ? virtual((int64_t)before(until, f->since),
+	return f->holder ? virtual((int64_t)before(before(now, f->since), contested(f, now)),
 				   mdl_sched_weight(f->holder->entity))
 			 : 0;
+}
+
+/* Of those that count in V. */
+static uint64_t weights(const struct mdl_fair *f)
+{
+	uint64_t sum = 0;
+
+	for (const struct mdl_fair_entity *fe = next_at_work(f, NULL); fe;
+	     fe = next_at_work(f, (struct mdl_fair_entity *)fe))
+		sum += mdl_sched_weight(fe->entity);
+	return sum;
 }
 
 /*
@@ -229,12 +250,17 @@ static void leave(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 
 /*
  * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left.
- * Whether it has overdrawn nothing.
+ * Whether it has overdrawn nothing. As V will be drawn after it, it is placed ahead of the others'
+ * V by so much more that it owes the same afterwards; else a debt would shrink each time that its
+ * owner sleeps and wakes.
  */
 static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 {
+	uint64_t others = weights(f);
 	mdl_vtime v = mean_or_clock(f, now), most = v + fe->owes / mdl_sched_weight(fe->entity);
 
+	if (others)
+		most += (fe->owes + (mdl_vtime)others - 1) / (mdl_vtime)others;
 	if (fe->v > most)
 		fe->v = most;
 	fe->least = v - turn(f, fe);
@@ -288,7 +314,8 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	fe->reserve = fe->limit = now;
 	if (e->state >= MDL_SCHED_HOLDING) {
 		f->holder = fe;
-		f->since = f->granted = now;
+		count_from(f, now);
+		f->granted = now;
 	}
 }
 
@@ -317,10 +344,12 @@ static void watch(struct mdl_fair *f, uint64_t now)
 {
 	struct mdl_fair_entity *fe = next_at_work(f, NULL);
 
-	if (!fe || fe == f->holder)
+	if (!fe || fe == f->holder) {
+		f->contested_ns = contested(f, now);
 		f->contested = MDL_SCHED_NEVER;
-	else if (f->contested == MDL_SCHED_NEVER)
+	} else if (f->contested == MDL_SCHED_NEVER) {
 		f->contested = now;
+	}
 }
 
 static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uint64_t now)
@@ -423,7 +452,8 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 	}
 	fair_dequeue(f, best->entity, now);
 	f->holder = best;
-	f->since = f->granted = now;
+	count_from(f, now);
+	f->granted = now;
 	if (cap(best))
 		best->limit =
 			mdl_max_u64(best->limit, before(now, earn(bucket(f, best), cap(best))));
@@ -466,13 +496,10 @@ static void fair_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns,
 	mdl_vtime v;
 
 	if (f->holder == fe) {
-		uint64_t from =
-			f->contested == MDL_SCHED_NEVER ? now : mdl_max_u64(f->contested, f->since);
-
-		lent = before(ran, now - mdl_min_u64(now, from));
+		lent = before(ran, contested(f, now));
 		/* What it used before it got a cap does not count. */
 		capped = mdl_min_u64(ran, now - f->since);
-		f->since = now;
+		count_from(f, now);
 	}
 	if (cap(fe))
 		fe->limit += earn(capped, cap(fe));
@@ -513,7 +540,8 @@ static uint64_t fair_renew(void *data, struct mdl_sched_entity *e, uint64_t now)
 	fe->deadline = until;
 	fe->favoured = false;
 	f->favoured = 0;
-	f->since = f->granted = now;
+	count_from(f, now);
+	f->granted = now;
 	return fair_quantum(f, e, now);
 }
 
@@ -539,7 +567,7 @@ static void fair_change(void *data, struct mdl_sched_entity *e,
 	if (old->cap_percent != e->params.cap_percent) {
 		fe->limit = now;
 		if (f->holder == fe)
-			f->since = now;
+			count_from(f, now);
 	}
 	watch(f, now);
 }

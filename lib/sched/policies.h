@@ -102,6 +102,7 @@ struct mdl_fair {
 	uint64_t since; /* the holder's grant or last charge */
 	uint64_t granted; /* the holder's grant */
 	uint64_t contested; /* since when somebody waits who might run; NEVER: nobody */
+	uint64_t contested_ns; /* how long somebody did, from `since` to where nobody does */
 	mdl_vtime clock; /* the latest mean of those at work */
 	uint32_t favoured; /* picks in a row that passed over somebody's deadline */
 };

@@ -113,6 +113,18 @@ def case_wish_storm():
     raise Failed(f"turns without and with a storm of wishes, in ms: {seen}")
 
 
+def case_flip():
+    """Saying now and then that it wants nothing gets a guest out of no debt: its part stays its weight's."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "f.flip")
+        create(api, "o.obey")
+        busy(api, "f.flip", "o.obey")
+        api("set", vgpu="f.flip", weight=64)
+        part = turns(api, 2, "f.flip", "o.obey")[0]
+        check(0.1 < part < 0.26, f"it has {part} of the GPU; by weight 0.2")
+
+
 def sched_ns(pid):
     """CPU time of its only thread, and the time that it waited for a CPU."""
     with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
