@@ -41,7 +41,7 @@ struct mdl_exec_chan {
 	bool have, prepared;
 	struct mdl_hw_packet pkt;
 	uint64_t pos;			/* bytes or rows done */
-	uint64_t since_ns;		/* when it began to run */
+	uint64_t since_ns;		/* when it began to run; 0: it has not */
 	/* DISPATCH */
 	struct mdl_launch launch;
 	uint8_t arg_data[MDL_ARG_BYTES_MAX + MDL_ARGS_MAX * 8];

@@ -66,6 +66,7 @@ static enum mdl_step fetch(struct mdl_exec_chan *c)
 	c->have = true;
 	c->prepared = false;
 	c->pos = 0;
+	c->since_ns = 0;
 	c->load_state = MDL_LOAD_NEW;
 	c->built = NULL;
 	return MDL_STEP_READY;

@@ -272,7 +272,7 @@ static void announce(struct mdl_exec *x, struct mdl_exec_chan *c)
 {
 	struct mdl_lease *page = x->lease.page;
 
-	if (!c->pos)
+	if (!c->since_ns)
 		c->since_ns = mdl_now_ns();
 	atomic_store_explicit(&page->packet, (uint64_t)c->index << 32 | c->pkt.tag, memory_order_relaxed);
 	atomic_store_explicit(&page->packet_since_ns, c->since_ns, memory_order_release);

@@ -123,7 +123,33 @@ static void stopped(void)
 	h_stop(&h);
 }
 
+/* What the watchdog goes by: each kernel has a time of its own at which it began, on a channel that has run nothing else too. */
+static void kernel_began(void)
+{
+	uint64_t seen[2] = { 0 };
+	struct h_args args;
+	struct h h;
+
+	h_start(&h, 2);
+	h_load_ok(&h, 0, "kernel void spin(global uint *p) { uint x = p[0]; for (uint i = 0; i < 20000000; i++) x = x * 1664525 + i; p[0] = x; }");
+	args = h_args(&h);
+	h_arg_buffer(&args, h_alloc(&h, 64));
+	for (int i = 0; i < 2; i++) {
+		struct mdl_hw_packet p = h_dispatch(0, 0, 1, 1, &args);
+		uint64_t start = h_now_ns(), since;
+
+		h_push(&h, 1, &p);
+		while (!h_done(&h, 1, 0)) {
+			since = atomic_load(&h.lease->packet_since_ns);
+			seen[i] = since ? since : seen[i];
+		}
+		CHECK(seen[i] >= start);
+	}
+	h_stop(&h);
+}
+
 static const struct check_case cases[] = {
+	{ "each kernel's beginning is told", kernel_began, 0 },
 	{ "none", none, 60 },
 	{ "yield", yield, 60 },
 	{ "stopped", stopped, 60 },
