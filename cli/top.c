@@ -243,6 +243,8 @@ static void draw_row(const struct screen *s, const json_t *v, int name)
 		n += snprintf(row + n, sizeof(row) - (size_t)n, " %*.*s",
 			      c->left ? -c->width : c->width, c->width, cell);
 	}
+	if (s->on && n > s->columns)
+		row[n = s->columns] = 0;
 	while (n && row[n - 1] == ' ')
 		row[--n] = 0;
 	if (s->on && !v)

@@ -76,6 +76,17 @@ static bool parse_length(char *text, struct sim_length *ret)
 	return l.choices > 0;
 }
 
+/* One that takes time: without it virtual time would stand still. */
+static bool parse_duration(char *text, struct sim_length *ret)
+{
+	if (!parse_length(text, ret))
+		return false;
+	for (uint32_t i = 0; i < ret->choices; i++)
+		if (!ret->ns[i])
+			return false;
+	return true;
+}
+
 static bool parse_number(const char *text, uint32_t max, uint32_t *ret)
 {
 	char *end;
@@ -92,7 +103,7 @@ static bool parse_key(struct sim_group *g, const char *key, char *value)
 	uint32_t yes;
 
 	if (!strcmp(key, "kernel"))
-		return parse_length(value, &g->kernel);
+		return parse_duration(value, &g->kernel);
 	if (!strcmp(key, "think"))
 		return parse_length(value, &g->think);
 	if (!strcmp(key, "every"))
