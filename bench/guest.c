@@ -11,16 +11,8 @@
 #include <time.h>
 
 #include "medley/medley.h"
+#include "must.h"
 #include "work.h"
-
-#define MUST(call)                                                  \
-	do {                                                        \
-		int must_err_ = (call);                             \
-		if (must_err_) {                                    \
-			printf("error %s: %d\n", #call, must_err_); \
-			exit(1);                                    \
-		}                                                   \
-	} while (0)
 
 struct guest {
 	struct mdl_gpu *gpu;

@@ -20,15 +20,7 @@
 #include "load.h"
 #include "load-wait.h"
 #include "medley/medley.h"
-
-#define MUST(call)                                                  \
-	do {                                                        \
-		int must_err_ = (call);                             \
-		if (must_err_) {                                    \
-			printf("error %s: %d\n", #call, must_err_); \
-			exit(1);                                    \
-		}                                                   \
-	} while (0)
+#include "must.h"
 
 #define BATCH_US    3000 /* kernels are queued in batches of at least this: few interrupts */
 #define DEPTH	    3

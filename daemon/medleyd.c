@@ -199,8 +199,9 @@ static uint32_t default_compute_units(void)
  * The CPUs that are the GPU. All of ours but the threads that run kernels leave them: children
  * inherit this process's mask.
  */
-static void compute_cpus(struct options *o, const char *text)
+static void compute_cpus(struct options *o)
 {
+	const char *text = o->compute_cpus;
 	cpu_set_t cpus, ours, rest;
 
 	if (!mdl_cpus_parse(text, &cpus))
@@ -213,8 +214,6 @@ static void compute_cpus(struct options *o, const char *text)
 	CPU_XOR(&rest, &ours, &cpus);
 	if (!CPU_COUNT(&rest))
 		die("--compute-cpus: '%s' leaves no CPU for anything else", text);
-	free(o->compute_cpus);
-	o->compute_cpus = format("%s", text);
 	o->compute_units = (uint32_t)CPU_COUNT(&cpus);
 	if (sched_setaffinity(0, sizeof(rest), &rest) < 0)
 		die("--compute-cpus: %s", strerror(errno));
@@ -297,7 +296,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 			o->channels = (uint32_t)number(name, optarg, 1, 1u << 20, 10);
 			break;
 		case CPUS:
-			compute_cpus(o, optarg);
+			free(o->compute_cpus);
+			o->compute_cpus = format("%s", optarg);
 			break;
 		case UNITS:
 			o->compute_units = (uint32_t)number(name, optarg, 1, 1024, 10);
@@ -356,6 +356,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 	}
 	if (optind < argc)
 		die("'%s': medleyd takes options only; see --help", argv[optind]);
+	if (o->compute_cpus)
+		compute_cpus(o);
 	if (!o->runtime_dir)
 		o->runtime_dir = default_runtime_dir();
 	if (!o->libexec_dir)

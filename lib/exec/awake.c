@@ -6,8 +6,8 @@
  * - It polls for as long as has paid lately: the window grows when work came soon after the front end had gone to sleep, up to
  *   WINDOW_MAX_NS, and shrinks, down to no polling at all, when work comes seldom.
  * - It polls only with a CPU to itself. That it has none shows in two ways. Work comes right after the end of the longest poll in vain:
- *   the guest stood still on this CPU until then. (Linux does place both on one CPU while others idle: where it is itself a guest, its
- *   idle CPUs look preempted and are passed over at wake-ups.) Or the time between two looks is far longer than a look takes: somebody
+ *   the guest stood still on this CPU until then. (Linux does place both on one CPU while others idle, seen where it is
+ *   itself a guest; probably its idle CPUs look preempted there and are passed over at wake-ups.) Or the time between two looks is far longer than a look takes: somebody
  *   else ran in between. Then the next sleeps come at once, twice as many each time, before one poll tries again; and the
  *   front end asks to be moved to another CPU, ever more seldom as long as that does not help. medleyd moves it (medleyd-place.c);
  *   this process has no right to.
