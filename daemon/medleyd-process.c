@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * medleyd's children: devices and executors. Each is started confined (lib/base/sandbox.h), with a
- * user of its own when medleyd is root, and watched by its pidfd; it is reaped here and nowhere
- * else, so its pid stays its own as long as we use it. Part of medleyd's one thread.
+ * user of its own when medleyd is root, and watched by its pidfd. Its number is given up only when
+ * its end is known here (medleyd-reaper.c), so its pid stays its own as long as we use it. Part of
+ * medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -33,12 +34,15 @@ void process_signal(struct process *p, int sig)
 		pidfd_signal(p->pidfd, sig);
 }
 
+/*
+ * The clock's number is made as clock_getcpuclockid() does, without asking the kernel whether there is such a process: that comes out
+ * here, and this is asked twice in each hand-over of the GPU.
+ */
 uint64_t process_cpu_ns(pid_t pid)
 {
 	struct timespec ts;
-	clockid_t clock;
 
-	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts) < 0)
+	if (pid <= 0 || clock_gettime((clockid_t)(~(unsigned int)pid << 3 | 2), &ts) < 0)
 		return 0;
 	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
@@ -97,20 +101,30 @@ static void release_uids(struct process *p, struct manager *m)
 
 /* ---- a process's life ---- */
 
-/* True when it was there to be reaped. */
-static bool reap(struct process *p, int options, int *ret_status)
+/* As wait(2) gives it. */
+static int status_of(const siginfo_t *info)
+{
+	if (info->si_code == CLD_EXITED)
+		return (info->si_status & 0xff) << 8;
+	return info->si_status | (info->si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
+/* True when it has ended. */
+static bool take_end(struct process *p, int options, int *ret_status)
 {
 	uint64_t cpu = process_cpu_ns(p->pid);
-	int status;
-	pid_t pid;
+	siginfo_t info = { 0 };
+	int err;
 
 	do {
-		pid = waitpid(p->pid, &status, options);
-	} while (pid < 0 && errno == EINTR);
-	if (pid == 0)
+		err = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOWAIT | options);
+	} while (err < 0 && errno == EINTR);
+	if (!err && !info.si_pid)
 		return false;
-	*ret_status = pid < 0 ? 0 : status;
+	*ret_status = err < 0 ? 0 : status_of(&info);
 	p->cpu_ns = cpu;
+	if (!err)
+		reaper_take(&p->m->reaper, p->pid);
 	p->source = sd_event_source_disable_unref(p->source);
 	mdl_close_fd(&p->pidfd);
 	p->pid = 0;
@@ -123,7 +137,7 @@ static int on_ended(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	struct process *p = arg;
 	int status;
 
-	if (reap(p, WNOHANG, &status))
+	if (take_end(p, WNOHANG, &status))
 		p->ended(p, status);
 	return 0;
 }
@@ -207,7 +221,7 @@ void process_end_now(struct process *p)
 	if (!p->pid)
 		return;
 	pidfd_signal(p->pidfd, SIGKILL);
-	reap(p, 0, &status);
+	take_end(p, 0, &status);
 }
 
 void process_describe_end(int status, char *text, size_t bytes)

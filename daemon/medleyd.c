@@ -460,6 +460,9 @@ static int start_parts(struct manager *m)
 	err = sd_event_new(&m->event);
 	if (err >= 0)
 		err = start_signals(m);
+	/* Before the priority is raised, and with all signals that are waited for blocked. */
+	if (!err)
+		err = reaper_start(&m->reaper);
 	if (!err)
 		err = mdl_mdev_create(&m->mdev);
 	if (!err)
@@ -493,6 +496,7 @@ static void stop_parts(struct manager *m)
 		vgpu_destroy_now(i->owner);
 	for (size_t k = 0; k < MDL_MDEV_PGPUS_MAX; k++)
 		gpu_destroy(m->gpu[k]);
+	reaper_stop(&m->reaper);
 	trace_destroy(m->trace);
 	mdl_mdev_destroy(m->mdev);
 	sd_event_unref(m->event);

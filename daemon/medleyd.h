@@ -3,7 +3,8 @@
  * medleyd, inside: the manager of one machine's GPUs. Its parts:
  *   medleyd.c           arguments, event loop, start and end
  *   medleyd-rundir.c    the runtime directory: lock, sockets, what a dead medleyd left
- *   medleyd-process.c   children: start, notice their end, reap
+ *   medleyd-process.c   children: start, notice their end
+ *   medleyd-reaper.c    gives up the numbers of ended ones, aside
  *   medleyd-vgpu.c      a vGPU's life: its device process, the link to it
  *   medleyd-executor.c  executors: the warm pool, handing them to contexts
  *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
@@ -15,13 +16,14 @@
  *   medleyd-methods.c   what the API can do
  *   medleyd-params.c    what its clients give: checks, and the parameters of vGPUs
  *   medleyd-describe.c  what they are told
- * One thread and one event loop run all of it. Devices, executors, lease pages and API clients are
+ * One thread and one event loop run all of it but the reaper. Devices, executors, lease pages and API clients are
  * untrusted. Nothing here ever looks into guest memory.
  */
 #ifndef MDL_DAEMON_MEDLEYD_H
 #define MDL_DAEMON_MEDLEYD_H
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +31,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "daemon/param-limits.h"
 #include "hw/medley_hw.h"
 #include "ipc/ipc.h"
 #include "ipc/lease.h"
@@ -64,6 +67,19 @@ struct options {
 	uid_t socket_uid;
 	gid_t socket_gid;
 };
+
+/* ---- medleyd-reaper.c ---- */
+struct reaper {
+	pthread_t thread;
+	int fd; /* where it reads process numbers */
+	bool started;
+};
+
+int reaper_start(struct reaper *r);
+/* The child has ended and nobody uses its number any more. Without a thread it is reaped at once. */
+void reaper_take(struct reaper *r, pid_t pid);
+/* Returns when all are reaped. */
+void reaper_stop(struct reaper *r);
 
 /* ---- medleyd-process.c ---- */
 /* Pairs of user ids: the process itself, and for executors their compiler companion. */
@@ -337,11 +353,6 @@ struct method_call {
 	bool later; /* answered by api_reply_later() */
 };
 /* ---- medleyd-params.c ---- */
-#define QUANTUM_MIN_NS	    (50 * MDL_NS_PER_US) /* switching costs some microseconds */
-#define GRACE_MAX_NS	    (10 * MDL_NS_PER_S)
-#define KERNEL_LIMIT_MIN_NS MDL_NS_PER_MS
-#define KERNEL_LIMIT_MAX_NS (86400 * MDL_NS_PER_S)
-
 enum arg_kind {
 	ARG_TEXT,
 	ARG_FLAG,
@@ -404,6 +415,7 @@ struct manager {
 	struct rundir rundir;
 	struct mdl_mdev *mdev;
 	struct gpu *gpu[MDL_MDEV_PGPUS_MAX];
+	struct reaper reaper;
 	struct executor executors; /* list head: all, with or without vGPU */
 	uint32_t num_executors;
 	uint32_t pool_deaths; /* in a row, before they were warm */

@@ -40,8 +40,8 @@ struct mdl_spawn {
  * Starts a process. Standard input and output are /dev/null, standard error is inherited, every other descriptor is closed. The
  * uid does not change here: the process needs its rights to build its root and drops them itself (mdl_sandbox_drop). Returns
  * when the new program runs: a missing executable is an error here. Until then the child has the caller's scheduling priority, since
- * the caller waits for it; then a normal one, if the caller's was above that. The caller owns *ret_pidfd and reaps *ret_pid.
- * -EPERM: the kernel or a container forbids the namespaces.
+ * the caller waits for it; then a normal one, if the caller's was above that, as has all that it forks from the start. The caller
+ * owns *ret_pidfd and reaps *ret_pid. -EPERM: the kernel or a container forbids the namespaces.
  */
 int mdl_sandbox_spawn(const struct mdl_spawn *spawn, pid_t *ret_pid, int *ret_pidfd);
 

@@ -29,6 +29,7 @@ def confinement(programs):
             name = read_proc(pid, "comm").strip()
             check(field(pid, "NoNewPrivs") == ["1"], f"{name}: may gain rights")
             check(field(pid, "CapEff") == ["0" * 16], f"{name}: capabilities")
+            check(os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER, f"{name}: ordinary priority")
             check(read_proc(pid, "oom_score_adj").strip() == "500", f"{name}: goes first when memory runs out")
             if os.geteuid() == 0:
                 check(field(pid, "Uid")[0] != "0", f"{name}: user")

@@ -3,6 +3,7 @@
 #include "daemon/medleyd.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include "tests/unit/check.h"
@@ -19,11 +20,12 @@ static void on_ended(struct process *p, int status)
 	ended_status = status;
 }
 
-/* A libexec directory whose one program sleeps, or ends if told so by its second user argument. */
+/* A libexec directory whose one program sleeps, or ends, or forks, if its second user argument says so. */
 static void set_up(void)
 {
 	static char dir[] = "/tmp/medley-process-XXXXXX";
-	static const char script[] = "#!/bin/sh\n[ \"$3\" = end ] && exit 7\nexec sleep 1000\n";
+	static const char script[] = "#!/bin/sh\n[ \"$3\" = end ] && exit 7\n"
+				     "[ \"$3\" = fork ] && { sleep 1000 & wait; }\nexec sleep 1000\n";
 	const char *tmp = getenv("TMPDIR");
 	char path[4096];
 	int fd;
@@ -37,6 +39,7 @@ static void set_up(void)
 	CHECK_EQ(write(fd, script, strlen(script)), strlen(script));
 	close(fd);
 	CHECK(sd_event_new(&m.event) >= 0);
+	CHECK_EQ(reaper_start(&m.reaper), 0);
 	m.opt.uid_base = UIDS_BASE;
 	m.privileged = true; /* gives user ids; the program does not take them */
 }
@@ -48,6 +51,7 @@ static void tear_down(void)
 	snprintf(path, sizeof(path), "%s/program", m.opt.libexec_dir);
 	CHECK(!unlink(path) && !rmdir(m.opt.libexec_dir));
 	sd_event_unref(m.event);
+	reaper_stop(&m.reaper);
 	CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
@@ -105,6 +109,54 @@ static void failures(void)
 	tear_down();
 }
 
+/* Both ways of ending are told as wait(2) does, and what ended is reaped with a reaper and without. */
+static void no_reaper(void)
+{
+	struct process p;
+
+	set_up();
+	reaper_stop(&m.reaper);
+	CHECK_EQ(start(&p, "program", "end"), 0);
+	ended = 0;
+	while (!ended)
+		CHECK(sd_event_run(m.event, UINT64_MAX) >= 0);
+	CHECK(WIFEXITED(ended_status) && WEXITSTATUS(ended_status) == 7);
+	CHECK_EQ(start(&p, "program", "stay"), 0);
+	process_end_now(&p);
+	ended = 0;
+	tear_down();
+}
+
+/*
+ * What a child forks has an ordinary priority from its first moment on, whatever its parent's. On one CPU, where the child runs on
+ * while its parent is ready to calm it down.
+ */
+static void priorities(void)
+{
+	const struct sched_param high = { .sched_priority = 1 }, normal = { 0 };
+	struct process p;
+	cpu_set_t one;
+	pid_t child = 0;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	CHECK_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	set_up();
+	if (sched_setscheduler(0, SCHED_RR, &high)) {
+		tear_down();
+		check_skip("no right to run at real-time priority");
+	}
+	CHECK_EQ(start(&p, "program", "fork"), 0);
+	CHECK_EQ(sched_setscheduler(0, SCHED_OTHER, &normal), 0);
+	while (!process_children(&p, &child, 1))
+		sched_yield();
+	CHECK_EQ(sched_getscheduler(child) & ~SCHED_RESET_ON_FORK, SCHED_OTHER);
+	CHECK_EQ(sched_getscheduler(p.pid) & ~SCHED_RESET_ON_FORK, SCHED_OTHER);
+	kill(child, SIGKILL);
+	process_end_now(&p);
+	tear_down();
+}
+
 static void notice(void)
 {
 	char text[80];
@@ -135,5 +187,7 @@ static const struct check_case cases[] = {
 	{ "user ids", user_ids },
 	{ "what fails leaves nothing", failures },
 	{ "notice of the end", notice },
+	{ "an end without a reaper", no_reaper },
+	{ "no priority is inherited", priorities },
 };
 CHECK_MAIN(cases)
