@@ -38,8 +38,13 @@ void client_send(struct client *c, const char *method, json_t *params);
 json_t *client_read(struct client *c);
 
 /* ---- params.c ---- */
-/* The option's value, as the API wants it, into the parameters of a request; fails if it is none. */
-void param_add(json_t *into, const char *option, const char *text);
+/*
+ * The value of a vGPU's or a pGPU's parameter, as the API wants it, into those of a request. Fails
+ * if it is none, or out of range; other options change nothing.
+ */
+void param_add(json_t *into, bool pgpu, const char *option, const char *text);
+/* Whether `word` is one of the words in `list`, which blanks separate. */
+bool word_listed(const char *list, const char *word);
 
 /* ---- print.c ---- */
 void print_json(const json_t *j);

@@ -69,14 +69,17 @@ static const char usage[] =
 	"                          or a file for ui.perfetto.dev\n"
 	"  events                  what happens, as it happens, until Ctrl-C\n"
 	"\n"
-	"Parameters of a vGPU; which of them count depends on the policy:\n"
+	"Parameters of a vGPU; which of them count depends on the policy; times as 500us, 2ms, 1.5s:\n"
 	"  --weight N              part of the GPU in proportion to others: 0 to 65536 (256)\n"
-	"  --cap PERCENT           never more of the GPU; 0: no cap (0)\n"
-	"  --reservation PERCENT   at least that whenever it has work (0)\n"
-	"  --share-percent PERCENT its part where parts are fixed; 0: an equal part of the rest (0)\n"
+	"  --cap PERCENT           never more of the GPU: 1 to 100; 0: no cap (0)\n"
+	"  --reservation PERCENT   at least that whenever it has work: 0 to 90 (0)\n"
+	"  --share-percent PERCENT its part where parts are fixed: 1 to 100; 0: an equal part of the\n"
+	"                          rest (0)\n"
 	"  --priority LEVEL        low, normal or high (normal)\n"
-	"  --quantum TIME          length of its turns, as 500us or 2ms; 0: the pGPU's (0)\n"
-	"  --kernel-limit TIME     GPU time that one kernel may use; 0: any (medleyd --kernel-limit)\n"
+	"  --quantum TIME          length of its turns: 50us to 10s; 0: the pGPU's (0)\n"
+	"  --kernel-limit TIME     GPU time that one kernel may use: 1ms to 86400s; 0: any\n"
+	"                          (medleyd --kernel-limit)\n"
+	"Of a pGPU: --quantum 50us to 10s, --grace 0 to 10s.\n"
 	"\n"
 	"  --json                  print JSON\n"
 	"  --runtime-dir DIR       medleyd's; default: MEDLEY_RUNTIME_DIR, else /run/medley (root)\n"
@@ -253,17 +256,6 @@ static const struct command *find_command(const char *name)
 	fail("unknown command '%s'; 'medley --help' lists them", name);
 }
 
-/* Whether `word` is one of the words in `list`. */
-static bool listed(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (const char *p = list; (p = strstr(p, word)); p += n)
-		if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ' '))
-			return true;
-	return false;
-}
-
 int main(int argc, char **argv)
 {
 	enum {
@@ -311,14 +303,16 @@ int main(int argc, char **argv)
 		{ NULL },
 	};
 	struct args a = { .interval = 1, .params = json_object() };
-	const char *own[sizeof(options) /
-			sizeof(options[0])]; /* options that belong to certain commands */
+	struct { /* options that belong to certain commands, with their values */
+		const char *name, *value;
+	} own[64];
 	const struct command *cmd;
 	size_t num_own = 0;
 	struct client *c;
 	int opt, index = 0;
 	char *end;
 
+	argv[0] = program_invocation_short_name; /* what getopt's errors begin with */
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		switch (opt) {
 		case TYPE:
@@ -358,8 +352,7 @@ int main(int argc, char **argv)
 			a.trace.output = optarg;
 			break;
 		case PARAM:
-			param_add(a.params, options[index].name, optarg);
-			break;
+			break; /* once it is known of what it is one */
 		case JSON:
 			a.json = true;
 			break;
@@ -375,15 +368,22 @@ int main(int argc, char **argv)
 		default:
 			return EXIT_FAILURE; /* getopt said why */
 		}
-		if (opt < JSON && num_own < sizeof(own) / sizeof(own[0]))
-			own[num_own++] = options[index].name;
+		if (opt >= JSON)
+			continue;
+		if (num_own == sizeof(own) / sizeof(own[0]))
+			fail("too many options");
+		own[num_own].name = options[index].name;
+		own[num_own++].value = optarg;
 	}
 	if (optind == argc)
 		fail("no command; 'medley --help' lists them");
 	cmd = find_command(argv[optind++]);
-	for (size_t i = 0; i < num_own; i++)
-		if (!listed(cmd->options, own[i]))
-			fail("%s does not take --%s", cmd->name, own[i]);
+	for (size_t i = 0; i < num_own; i++) {
+		if (!word_listed(cmd->options, own[i].name))
+			fail("%s does not take --%s", cmd->name, own[i].name);
+		if (own[i].value)
+			param_add(a.params, cmd->takes == MAYBE_PGPU, own[i].name, own[i].value);
+	}
 	if (cmd->takes == VGPU && optind == argc)
 		fail("%s needs the name or UUID of a vGPU; 'medley list' shows them", cmd->name);
 	if (cmd->takes != NOTHING && optind < argc)
