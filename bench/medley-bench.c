@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@
 
 #define SERIES_MAX 8
 #define KEY_MAX	   32
+#define EXIT_USAGE 2
 
 struct samples {
 	uint64_t *value;
@@ -52,7 +54,11 @@ struct run {
 	uint64_t resumed_ns; /* when the guest was last let go on */
 };
 
-static const struct {
+#define REPETITIONS_MAX 1000000
+#define SECONDS_MAX	3600
+#define VGPUS_MAX	64
+
+static const struct benchmark {
 	const char *name, *type;
 	int repetitions;
 } benchmarks[] = {
@@ -65,9 +71,13 @@ static const struct shared {
 	const char *name;
 	json_t *(*run)(const struct shared_options *o);
 	void (*print)(const json_t *figures);
+	unsigned int least_vgpus; /* for --vgpus; 0: it does not take that */
+	bool policies; /* takes --policy */
 } shared[] = {
-	{ "fairness", fairness_run, fairness_print }, { "preempt", preempt_run, shared_print },
-	{ "overhead", overhead_run, shared_print },   { "latency", latency_run, shared_print },
+	{ "fairness", fairness_run, fairness_print, .least_vgpus = 2, .policies = true },
+	{ "preempt", preempt_run, shared_print },
+	{ "overhead", overhead_run, shared_print, .least_vgpus = 1 },
+	{ "latency", latency_run, shared_print },
 	{ "watchdog", watchdog_run, shared_print },
 };
 
@@ -88,10 +98,11 @@ static const char help[] =
 	"  watchdog   a guest whose kernels do not end is reset: what that is to its neighbour\n"
 	"Options:\n"
 	"  --json             print JSON\n"
-	"  --repetitions N    of those of one guest\n"
-	"  --seconds N        of each measurement of those of many guests\n"
+	"  --repetitions N    those of one guest: how often, 1 to 1000000\n"
+	"  --seconds N        those of many guests: length of each measurement, up to 3600\n"
 	"  --policy NAME      fairness: only this policy; may be repeated\n"
-	"  --vgpus N          fairness, overhead: no more vGPUs than N\n";
+	"  --vgpus N          fairness, overhead: no more vGPUs than N, up to 64\n"
+	"  --help\n";
 
 /* ---- measuring ---- */
 
@@ -377,18 +388,6 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-static int usage(void)
-{
-	fputs(help, stderr);
-	return 2;
-}
-
-static int refuse_policy(const char *name)
-{
-	fprintf(stderr, "medley-bench: unknown policy, or too many: %s\n", name);
-	return 2;
-}
-
 /* Waits for the measuring process and for what it left to us, then removes the directory. */
 static int clean_up(pid_t worker, const char *dir)
 {
@@ -402,7 +401,81 @@ static int clean_up(pid_t worker, const char *dir)
 	return ret;
 }
 
-int main(int argc, char **argv)
+/* ---- options ---- */
+
+struct options {
+	const struct benchmark *one;
+	const struct shared *many; /* one of the two */
+	struct shared_options shared;
+	int repetitions;
+	bool json;
+};
+
+static int __attribute__((format(printf, 1, 2))) refuse(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("medley-bench: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return EXIT_USAGE;
+}
+
+static bool whole_number(const char *text, long most, long *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtol(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end && !errno && *ret >= 1 && *ret <= most;
+}
+
+static int take_policy(struct shared_options *o, const char *name)
+{
+	if (!fairness_knows(name))
+		return refuse(
+			"--policy: '%s' is not a policy; 'medley-sim --list' prints their names",
+			name);
+	if (o->policies == SHARED_POLICIES)
+		return refuse("--policy: given more than %d times", SHARED_POLICIES);
+	o->policy[o->policies++] = name;
+	return 0;
+}
+
+static int find_benchmark(const char *name, struct options *o)
+{
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(benchmarks); i++)
+		if (!strcmp(name, benchmarks[i].name))
+			o->one = &benchmarks[i];
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(shared); i++)
+		if (!strcmp(name, shared[i].name))
+			o->many = &shared[i];
+	return o->one || o->many ? 0 : refuse("'%s' is not a benchmark; --help lists them", name);
+}
+
+/* Whatever has no effect is refused: somebody expects one. */
+static int check_use(const struct options *o)
+{
+	const struct shared_options *s = &o->shared;
+	const char *name = o->one ? o->one->name : o->many->name;
+
+	if (o->one && s->seconds > 0)
+		return refuse("%s does not take --seconds: it measures --repetitions", name);
+	if (o->many && o->repetitions)
+		return refuse("%s does not take --repetitions: it measures for --seconds", name);
+	if (s->policies && !(o->many && o->many->policies))
+		return refuse("%s does not take --policy: only fairness does", name);
+	if (s->vgpus && !(o->many && o->many->least_vgpus))
+		return refuse("%s does not take --vgpus: only fairness and overhead do", name);
+	if (s->vgpus && s->vgpus < o->many->least_vgpus)
+		return refuse("--vgpus: %s needs at least %u", name, o->many->least_vgpus);
+	return 0;
+}
+
+/* 0, EXIT_USAGE with the reason printed, or -1: help was asked for. */
+static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { "repetitions", required_argument, NULL, 'r' },
@@ -411,46 +484,75 @@ int main(int argc, char **argv)
 						 { "vgpus", required_argument, NULL, 'v' },
 						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
-	const char *tmp = getenv("TMPDIR"), *type = NULL;
-	struct shared_options many = { 0 };
-	const struct shared *chosen = NULL;
+	int opt, err = 0;
+	double seconds;
+	char *end;
+	long n;
+
+	argv[0] = program_invocation_short_name; /* what getopt's errors begin with */
+	while (!err && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case 'j':
+			o->json = true;
+			break;
+		case 'r':
+			if (!whole_number(optarg, REPETITIONS_MAX, &n))
+				return refuse(
+					"--repetitions: '%s' is not a whole number from 1 to %d",
+					optarg, REPETITIONS_MAX);
+			o->repetitions = (int)n;
+			break;
+		case 's':
+			seconds = strtod(optarg, &end);
+			if (end == optarg || *end || !(seconds > 0 && seconds <= SECONDS_MAX))
+				return refuse("--seconds: '%s' is not a number above 0, up to %d",
+					      optarg, SECONDS_MAX);
+			o->shared.seconds = seconds;
+			break;
+		case 'p':
+			err = take_policy(&o->shared, optarg);
+			break;
+		case 'v':
+			if (!whole_number(optarg, VGPUS_MAX, &n))
+				return refuse("--vgpus: '%s' is not a whole number from 1 to %d",
+					      optarg, VGPUS_MAX);
+			o->shared.vgpus = (unsigned int)n;
+			break;
+		case 'h':
+			return -1;
+		default:
+			return EXIT_USAGE; /* getopt said why */
+		}
+	}
+	if (err)
+		return err;
+	if (optind == argc)
+		return refuse("which benchmark? --help lists them");
+	err = find_benchmark(argv[optind], o);
+	if (!err && optind < argc - 1)
+		err = refuse("'%s' is one argument too many: one benchmark at a time",
+			     argv[optind + 1]);
+	return err ? err : check_use(o);
+}
+
+int main(int argc, char **argv)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct options o = { 0 };
 	static struct run run;
 	char dir[256], bin[512];
-	bool as_json = false;
 	ssize_t n;
 	pid_t pid;
-	int opt;
+	int err = parse(argc, argv, &o);
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 'j')
-			as_json = true;
-		else if (opt == 'r' && atoi(optarg) > 0)
-			run.repetitions = atoi(optarg);
-		else if (opt == 's' && atof(optarg) > 0 && atof(optarg) <= 3600)
-			many.seconds = atof(optarg);
-		else if (opt == 'p' && many.policies < SHARED_POLICIES && fairness_knows(optarg))
-			many.policy[many.policies++] = optarg;
-		else if (opt == 'p')
-			return refuse_policy(optarg);
-		else if (opt == 'v' && atoi(optarg) > 0)
-			many.vgpus = (unsigned int)atoi(optarg);
-		else if (opt == 'h')
-			return fputs(help, stdout) < 0;
-		else
-			return usage();
+	if (err < 0)
+		return fputs(help, stdout) < 0 || fflush(stdout);
+	if (err)
+		return err;
+	if (o.one) {
+		run.name = o.one->name;
+		run.repetitions = o.repetitions ? o.repetitions : o.one->repetitions;
 	}
-	for (size_t i = 0; optind == argc - 1 && i < MDL_ARRAY_SIZE(benchmarks); i++) {
-		if (strcmp(argv[optind], benchmarks[i].name))
-			continue;
-		run.name = benchmarks[i].name;
-		type = benchmarks[i].type;
-		run.repetitions = run.repetitions ? run.repetitions : benchmarks[i].repetitions;
-	}
-	for (size_t i = 0; optind == argc - 1 && i < MDL_ARRAY_SIZE(shared); i++)
-		if (!strcmp(argv[optind], shared[i].name))
-			chosen = &shared[i];
-	if (!type && !chosen)
-		return usage();
 	/* build/bench/medley-bench */
 	n = readlink("/proc/self/exe", bin, sizeof(bin) - 1);
 	bin[n > 0 ? n : 0] = 0;
@@ -470,10 +572,10 @@ int main(int argc, char **argv)
 		signal(SIGINT, SIG_DFL);
 		signal(SIGTERM, SIG_DFL);
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		many.bin = bin;
-		many.dir = dir;
-		exit(chosen ? work_shared(chosen, &many, as_json)
-			    : work(&run, bin, dir, type, as_json));
+		o.shared.bin = bin;
+		o.shared.dir = dir;
+		exit(o.many ? work_shared(o.many, &o.shared, o.json)
+			    : work(&run, bin, dir, o.one->type, o.json));
 	}
 	return clean_up(pid, dir);
 }
