@@ -66,7 +66,7 @@ struct fleet {
  * those of the host's CPU scheduler. With a single CPU they do.
  */
 bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *pool);
-/* Guests until there are n; attached: they only open their device and do no work. */
+/* Guests until there are n; attached: they open their device and a context, and do no work. */
 bool fleet_grow(struct fleet *f, unsigned int n, bool attached);
 /* Ends the guests from number n on, and removes their vGPUs. */
 bool fleet_shrink(struct fleet *f, unsigned int n);

@@ -2,7 +2,7 @@
 /*
  * The load generator of medley-bench's shared measurements: one guest's work, changed by commands while it runs (load.h). An
  * ordinary program of libmedley, in a KVM guest (bench-load.elf, device "micro:") or as a process (bench-load, "socket:PATH").
- * Usage: bench-load DEVICE [attach]; attach: only opens the device, and does no work.
+ * Usage: bench-load DEVICE [attach]; attach: opens the device, a context and a channel, and does no work.
  *
  * The work is one kernel, a loop over chunks, each a chain of dependent shifts that takes LOAD_CHUNK_NS on any unit. After each it
  * counts in memory that the guest reads too, and looks whether it shall stop: so work is counted to the chunk whatever stopped
@@ -401,7 +401,7 @@ static void obey(struct load *g, char *line)
 		exit(0);
 	} else if (!strcmp(line, "count")) {
 		report(g);
-	} else if (!g->chan) {
+	} else if (!g->kern) {
 		puts("error this guest is only attached");
 	} else if (!strcmp(line, "iters") && args == 1) {
 		g->iters = (uint32_t)arg[0];
@@ -436,8 +436,8 @@ int main(int argc, char **argv)
 	g->random = (uint32_t)now(g) | 1;
 	if (LOAD_GROUPS(g->units) > GROUPS_MAX)
 		MUST(-ERANGE);
+	set_up(g);
 	if (argc == 2) {
-		set_up(g);
 		MUST(build(g));
 		MUST(launch(g, 1)); /* its code is made now */
 		MUST(mdl_chan_finish(g->chan, MDL_WAIT_FOREVER));

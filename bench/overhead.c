@@ -2,7 +2,7 @@
 /*
  * medley-bench overhead: what sharing costs. One guest alone, and two with weights 3 to 1, in turn, several times: how much work is
  * done, as the guests' kernels count it. Then one busy guest with and without 64 idle vGPUs beside it, each with a VM of its own that has
- * opened its device and an idle context.
+ * an idle context and channel. How much the times without them differ before and after says what such a difference is worth.
  */
 #include <math.h>
 #include <stdio.h>
@@ -79,47 +79,65 @@ static bool split(struct fleet *f, double seconds, json_t *out, double *ret_cost
 	return true;
 }
 
-/* Without, with, without ...: the idle ones are started and ended in between. */
-static bool idle(struct fleet *f, double seconds, unsigned int n, double *ret_cost)
-{
-	double without[2 * ROUNDS], with[ROUNDS];
+struct idle_cost {
+	double without, with; /* work a second, medians */
+	double cost, noise;
+};
 
-	for (unsigned int i = 0; i < 2 * ROUNDS; i++) {
-		if (i == ROUNDS && !fleet_shrink(f, 1))
+static bool some_rounds(struct fleet *f, double seconds, const char *what, double *ret_work)
+{
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		if ((ret_work[i] = throughput(f, 1, length[0], seconds)) <= 0)
 			return false;
-		if ((without[i] = throughput(f, 1, length[0], seconds)) <= 0)
-			return false;
-		if (i != ROUNDS - 1)
-			continue;
-		if (!fleet_idle(f) || !fleet_grow(f, 1 + n, false))
-			return false;
-		for (unsigned int k = 0; k < ROUNDS; k++)
-			if ((with[k] = throughput(f, 1, length[0], seconds)) <= 0)
-				return false;
+		fprintf(stderr, "medley-bench: %s: one alone %s idle ones %.4f\n", length[0], what,
+			ret_work[i]);
 	}
-	*ret_cost = 1 - shared_median(with, ROUNDS) / shared_median(without, 2 * ROUNDS);
+	return true;
+}
+
+/* Without, with, without: the idle ones are started and ended in between. */
+static bool idle(struct fleet *f, double seconds, unsigned int n, struct idle_cost *ret)
+{
+	double without[2 * ROUNDS], with[ROUNDS], before, after;
+
+	if (!some_rounds(f, seconds, "without", without) || !fleet_idle(f) ||
+	    !fleet_grow(f, 1 + n, true) || !some_rounds(f, seconds, "beside", with) ||
+	    !fleet_shrink(f, 1) || !some_rounds(f, seconds, "without", without + ROUNDS))
+		return false;
+	before = shared_median(without, ROUNDS);
+	after = shared_median(without + ROUNDS, ROUNDS);
+	*ret = (struct idle_cost) { .without = shared_median(without, 2 * ROUNDS),
+				    .with = shared_median(with, ROUNDS),
+				    .noise = fabs(after / before - 1) };
+	ret->cost = 1 - ret->with / ret->without;
 	return true;
 }
 
 json_t *overhead_run(const struct shared_options *o)
 {
-	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost, idle_cost;
+	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost;
 	unsigned int vgpus = o->vgpus && o->vgpus < IDLE_VGPUS ? o->vgpus : IDLE_VGPUS;
 	json_t *loads = json_array(), *out = NULL;
 	struct fleet fleet, *f = &fleet;
+	struct idle_cost ic;
+	char idle_key[32];
 
+	snprintf(idle_key, sizeof(idle_key), "idle%u_cost", vgpus);
 	if (fleet_start(f, o->bin, o->dir, "0") && fleet_grow(f, 2, false) &&
 	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 3, 1 }, 2) &&
 	    split(f, seconds, loads, &split_cost) && fleet_idle(f) && fleet_shrink(f, 1) &&
-	    idle(f, seconds * IDLE_TIMES, vgpus, &idle_cost))
+	    idle(f, seconds * IDLE_TIMES, vgpus, &ic))
 		out = json_pack(
-			"{s:o, s:o, s:i, s:O, s:s}", "split_cost", shared_number(split_cost),
-			"idle64_cost", shared_number(idle_cost), "idle_vgpus", (int)vgpus, "loads",
-			loads, "method",
+			"{s:o, s:o, s:o, s:o, s:o, s:i, s:O, s:s}", "split_cost",
+			shared_number(split_cost), idle_key, shared_number(ic.cost), "idle_noise",
+			shared_number(ic.noise), "alone_without_idle", shared_number(ic.without),
+			"alone_beside_idle", shared_number(ic.with), "idle_vgpus", (int)vgpus,
+			"loads", loads, "method",
 			"work counted by the kernels in the guests' memory; split_cost: 1 - two guests of weights 3:1 together / "
 			"one alone while the other idles, medians, alternating, the largest of three lengths of kernels; "
-			"idle64_cost: 1 - one guest beside idle vGPUs / without them, medians, without both before and after; "
-			"each idle vGPU has a VM and an open, idle context; policy fair");
+			"idle64_cost: 1 - one guest beside 64 idle vGPUs / without them, medians, without both before and after "
+			"(with another number of idle ones the key has that number); idle_noise: the difference between the times "
+			"without, before and after; each idle vGPU has a VM, a context and a channel; policy fair");
 	fleet_stop(f);
 	json_decref(loads);
 	return out;

@@ -4,7 +4,8 @@
  *
  * What it promises, for any mix of guests, hostile ones included:
  *  1. Weights. A vGPU with work gets its weight's part of the GPU over any time, to within about
- *     one quantum of its own and what an unwilling holder takes beyond its turn (which is charged).
+ *     one turn of its own and what an unwilling holder takes beyond its turn (which is charged). A
+ *     turn is a quantum; two while only two compete, four thirds while three do.
  *  2. Reservations. One with a reservation of r percent gets r percent of any time in which it has
  *     work, less at most two quanta, whatever the weights and however many others there are.
  *  3. Caps. One with a cap of c percent gets at most c percent of any time plus one quantum, even
@@ -47,6 +48,11 @@
  * Whoever would be chosen again at the end of its turn is not interrupted: the turn is renewed. So
  * of the turns that make up a share of three quarters only the last one costs a switch.
  *
+ * While fewer than four have work, and nobody waits who is in a hurry or has a cap or a reservation,
+ * a turn is as much longer as makes a round of turns as long as with four: nobody waits longer than
+ * then, and a GPU shared by two is handed over half as often. Who wakes up ends a turn as early as
+ * ever.
+ *
  * Choosing walks those that wait, twice: tens or hundreds on one GPU, so there is no tree to keep.
  * Left out: a GPU's switching costs, memory, which of several GPUs. Runs on the scheduler's thread.
  */
@@ -62,6 +68,8 @@
 /* How far ahead somebody counts, in turns. */
 #define AHEAD_TURNS	  2
 #define FAVOURED_MAX	  15
+/* With fewer at work turns are longer: a round of turns is so many quanta at least. */
+#define ROUND_TURNS	  4
 /* Each leaves out somebody more: few have many that far ahead. */
 #define MEAN_ROUNDS	  16
 /* Of a debt taken over from another policy. */
@@ -460,6 +468,28 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 	return best->entity;
 }
 
+/*
+ * What the new holder gets beyond a quantum because few compete. One that says how long its turns are
+ * is taken at its word.
+ */
+static uint64_t extra(const struct mdl_fair *f, const struct mdl_fair_entity *holder)
+{
+	uint64_t n = 1;
+
+	if (holder->favoured || holder->entity->params.quantum_ns)
+		return 0;
+	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
+		const struct mdl_fair_entity *fe = from_link(l);
+
+		/* Those with a cap or a reservation count on being asked each quantum. */
+		if (fe->boosted || cap(fe) || fe->entity->params.reservation_percent)
+			return 0;
+		n++;
+	}
+	n = mdl_max_u64(n, 2);
+	return n < ROUND_TURNS ? f->quantum_ns * (ROUND_TURNS - n) / n : 0;
+}
+
 static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t now)
 {
 	struct mdl_fair *f = data;
@@ -468,10 +498,11 @@ static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t no
 	uint64_t length = slice(f, fe);
 
 	if (left >= (mdl_vtime)length)
-		return length;
+		return length + extra(f, fe);
 	/* The rest of its turn. */
-	return left < (mdl_vtime)(length / LEAST_PART) ? mdl_max_u64(length / LEAST_PART, 1)
-						       : (uint64_t)left;
+	return (left < (mdl_vtime)(length / LEAST_PART) ? mdl_max_u64(length / LEAST_PART, 1)
+							: (uint64_t)left) +
+	       extra(f, fe);
 }
 
 static void pay(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t ran, uint64_t now)

@@ -99,7 +99,7 @@ static void priority(void)
 		check_skip("may not raise its priority");
 	CHECK(!pipe(pipefd));
 	CHECK_EQ(mdl_sandbox_spawn(&(struct mdl_spawn){ .path = "/bin/sh", .argv = shell, .fds = pipefd, .nfds = 1 }, &pid, &pidfd), 0);
-	CHECK_EQ(sched_getscheduler(pid), SCHED_OTHER);
+	CHECK_EQ(sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK, SCHED_OTHER);
 	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)pid), 0);
 	CHECK_EQ(write(pipefd[1], "\n", 1), 1);
 	end(pid, pidfd, 5);

@@ -499,8 +499,7 @@ static struct mdl_fair_entity *fair(int i)
  *   t    v0 d0   v1 d1    V      owed (v <= V)   next, by deadline
  *   0    0  1    0  2     0      both, boosted   0: woke first
  *   2    1  2    0  2     2/3    1               1
- *   4    1  2    2  4     4/3    0               0
- *   6    2  3    2  4     2      both            0 again: its turn is renewed, it runs on
+ *   4    1  2    2  4     4/3    0               0, in no hurry, so for two quanta as there are only two
  *   8    3  4    2  4     8/3    1               1
  *   9    3  4    3  4     3      2 wakes with 500 us of work: v = V - one turn = 3 - 2 = 1, boosted;
  *                                1's turn has lasted longer than q/4, so it ends
@@ -520,10 +519,8 @@ static void fair_weights(void)
 	FAIR(0, 1, 2);
 	step(4 * MS, "R1 G0");
 	FAIR(1, 2, 4);
-	step(6 * MS, "");
-	CHECK_EQ(proc[0].e.renewals, 1);
-	FAIR(0, 2, 3);
 	step(8 * MS, "R0 G1");
+	CHECK_EQ(proc[0].e.renewals, 0);
 	FAIR(0, 3, 4);
 	until(9 * MS);
 	submit(2, 500 * US);
@@ -544,6 +541,68 @@ static void fair_weights(void)
 	finish();
 }
 
+/*
+ * Weights 1024 and 256: a turn is 0.5 and 2 of virtual time. V = (4 v0 + v1) / 5.
+ *
+ *   t    v0   d0   v1 d1   V     owed    next
+ *   4    0.5  1    2  4    0.8   0       0
+ *   8    1.5  2    2  4    1.6   0       0 again: its turn is renewed, it runs on
+ *   12   2.5  3    2  4    2.4   1       1
+ */
+static void fair_renewal(void)
+{
+	setup(&mdl_sched_fair, 2, 2 * MS);
+	set(0, (struct mdl_sched_entity_params) { .weight = 1024 });
+	submit(0, ENDLESS);
+	submit(1, ENDLESS);
+	step(4 * MS, "G0 R0 G1 R1 G0");
+	CHECK(fair(0)->v == V(1) / 2);
+	step(8 * MS, "");
+	CHECK_EQ(proc[0].e.renewals, 1);
+	CHECK(fair(0)->v == V(3) / 2);
+	CHECK(fair(0)->deadline == V(2));
+	step(12 * MS - 1, "");
+	step(12 * MS, "R0 G1");
+	CHECK(fair(0)->v == V(5) / 2);
+	CHECK(fair(0)->deadline == V(3));
+	FAIR(1, 2, 4);
+	finish();
+}
+
+/*
+ * Of the default weight each, q = 2 ms: beside one other a turn is 4 ms, beside two 8/3, beside three
+ * 2. One that waits and has a cap keeps it at a quantum, as does a length of one's own.
+ */
+static void fair_long_turns(void)
+{
+	for (int n = 2; n <= 4; n++) {
+		setup(&mdl_sched_fair, 4, 2 * MS);
+		for (int i = 0; i < n; i++)
+			submit(i, ENDLESS);
+		/* The first ones are those of who has just woken: a quantum each. */
+		step((uint64_t)n * 2 * MS, n == 2 ? "G0 R0 G1 R1 G0" :
+					   n == 3 ? "G0 R0 G1 R1 G2 R2 G0" :
+						    "G0 R0 G1 R1 G2 R2 G3 R3 G0");
+		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n - 1, "");
+		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n, "R0 G1");
+		finish();
+	}
+	for (int own = 0; own < 2; own++) {
+		setup(&mdl_sched_fair, 2, 2 * MS);
+		if (own)
+			set(0, (struct mdl_sched_entity_params) { .weight = 256,
+								  .quantum_ns = 2 * MS });
+		else
+			set(1, (struct mdl_sched_entity_params) { .weight = 256,
+								  .cap_percent = 90 });
+		submit(0, ENDLESS);
+		submit(1, ENDLESS);
+		step(4 * MS, "G0 R0 G1 R1 G0");
+		step(6 * MS, "R0 G1");
+		finish();
+	}
+}
+
 /* What nobody else wanted is not paid for: 0 is alone for 50 ms, then each has half. */
 static void fair_idle_time_is_free(void)
 {
@@ -556,8 +615,8 @@ static void fair_idle_time_is_free(void)
 	FAIR(1, 48, 50); /* one turn is owed, as to everybody who has slept long enough */
 	step(52 * MS, "R1 G0");
 	FAIR(1, 50, 52);
-	step(54 * MS, "R0 G1");
-	step(56 * MS, "R1 G0");
+	step(56 * MS, "R0 G1"); /* two quanta: only two compete */
+	step(60 * MS, "R1 G0");
 	finish();
 }
 
@@ -687,6 +746,8 @@ static const struct check_case cases[] = {
 	{ "equal-share: overruns", slots_overrun },
 	{ "best-effort: turns", best_effort_turns },
 	{ "fair: weights", fair_weights },
+	{ "fair: renewal", fair_renewal },
+	{ "fair: long turns while few compete", fair_long_turns },
 	{ "fair: idle time is free", fair_idle_time_is_free },
 	{ "fair: debt stays", fair_debt_stays },
 	{ "fair: debt is forgotten", fair_debt_is_forgotten },
