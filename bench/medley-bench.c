@@ -452,7 +452,9 @@ static int find_benchmark(const char *name, struct options *o)
 	for (size_t i = 0; i < MDL_ARRAY_SIZE(shared); i++)
 		if (!strcmp(name, shared[i].name))
 			o->many = &shared[i];
-	return o->one || o->many ? 0 : refuse("'%s' is not a benchmark; --help lists them", name);
+	return o->one || o->many
+		       ? 0
+		       : refuse("'%s' is not a benchmark; 'medley-bench --help' lists them", name);
 }
 
 /* Whatever has no effect is refused: somebody expects one. */
@@ -527,7 +529,7 @@ static int parse(int argc, char **argv, struct options *o)
 	if (err)
 		return err;
 	if (optind == argc)
-		return refuse("which benchmark? --help lists them");
+		return refuse("no benchmark; 'medley-bench --help' lists them");
 	err = find_benchmark(argv[optind], o);
 	if (!err && optind < argc - 1)
 		err = refuse("'%s' is one argument too many: one benchmark at a time",
