@@ -6,6 +6,10 @@
  *
  * Guests come in stages, 2, 4, 8 and 16 vGPUs: policies that give idle vGPUs their slots all the same would otherwise be measured
  * with 16 always.
+ *
+ * Some scenarios are run without preemption, too, as the systems were that CREDIT and BAND come from. What BAND was made for shows
+ * only with guests that wait for each kernel's end before they launch the next: while such a guest thinks, it has nothing for a
+ * scheduler to pick, so whoever waits gets a turn, as long as his kernels. BAND leaves the GPU free for that moment.
  */
 #include <math.h>
 #include <stdio.h>
@@ -19,9 +23,13 @@
 #define MIX	   "random 100 1000 20000 500000"
 #define SETTLE_NS  (250 * MDL_NS_PER_MS)
 #define FAIR_S	   5.0
-#define OTHERS_S   2.0
+#define OTHERS_S   3.0
+#define SHORT_S	   5.0 /* without preemption: kernels of up to 50 ms */
+#define LONG_S	   10.0 /* the same: kernels of 500 ms among them */
 #define UNSEEN_MIN 0.02
 #define VGPUS_MAX  16
+/* One kernel of so many us at a time: the next as soon as the guest knows of the end of the last. */
+#define ONE(us)	   "waker 1 " #us
 
 struct scenario {
 	const char *name;
@@ -31,13 +39,41 @@ struct scenario {
 	const char *load[4]; /* likewise */
 	unsigned int loads;
 	bool hostile; /* a kernel that does not end: cannot be run without preemption */
-	bool coarse; /* is also run without preemption */
+	double coarse_s; /* for so long also without preemption */
+	bool brief; /* with preemption only fair */
+	bool synchronous; /* guests wait for each kernel's end */
 };
 
 static const struct scenario scenarios[] = {
-	{ "1:1", 2, { 1 }, 1, { MIX }, 1, .coarse = true },
+	{ "1:1", 2, { 1 }, 1, { MIX }, 1, .coarse_s = LONG_S },
 	{ "3:1", 2, { 3, 1 }, 2, { MIX }, 1 },
 	{ "3:1, the 1 endless", 2, { 3, 1 }, 2, { MIX, "endless" }, 2, .hostile = true },
+	{ "1 and 20 ms",
+	  2,
+	  { 1 },
+	  1,
+	  { "loop 1000", "loop 20000" },
+	  2,
+	  .coarse_s = SHORT_S,
+	  .brief = true },
+	{ "1 and 20 ms, one at a time",
+	  2,
+	  { 1 },
+	  1,
+	  { ONE(1000), ONE(20000) },
+	  2,
+	  .coarse_s = SHORT_S,
+	  .brief = true,
+	  .synchronous = true },
+	{ "3:1, 1 and 20 ms, one at a time",
+	  2,
+	  { 3, 1 },
+	  2,
+	  { ONE(1000), ONE(20000) },
+	  2,
+	  .coarse_s = SHORT_S,
+	  .brief = true,
+	  .synchronous = true },
 	{ "4 alike", 4, { 1 }, 1, { MIX }, 1 },
 	{ "8:4:2:1", 4, { 8, 4, 2, 1 }, 4, { MIX }, 1 },
 	{ "0.1, 1, 20, 500 ms",
@@ -46,7 +82,25 @@ static const struct scenario scenarios[] = {
 	  1,
 	  { "loop 100", "loop 1000", "loop 20000", "loop 500000" },
 	  4,
-	  .coarse = true },
+	  .coarse_s = LONG_S },
+	{ "1, 5, 20, 50 ms, one at a time",
+	  4,
+	  { 1 },
+	  1,
+	  { ONE(1000), ONE(5000), ONE(20000), ONE(50000) },
+	  4,
+	  .coarse_s = SHORT_S,
+	  .brief = true,
+	  .synchronous = true },
+	{ "1 and 3 of 20 ms, one at a time",
+	  4,
+	  { 1 },
+	  1,
+	  { ONE(1000), ONE(20000), ONE(20000), ONE(20000) },
+	  4,
+	  .coarse_s = SHORT_S,
+	  .brief = true,
+	  .synchronous = true },
 	{ "8:4:2:1, the 4 endless",
 	  4,
 	  { 8, 4, 2, 1 },
@@ -63,8 +117,24 @@ static const struct scenario scenarios[] = {
 static const char *const policies[] = { "fair",	       "credit",      "credit-gdev",
 					"band",	       "band-gpuvm",  "fixed-share",
 					"equal-share", "round-robin", "best-effort" };
-/* Without preemption, as the systems that these come from are. */
-static const char *const coarse[] = { "fair", "credit", "band" };
+/* Without preemption, as the systems are that all but fair come from. */
+static const char *const coarse[] = { "fair", "credit", "credit-gdev", "band", "band-gpuvm" };
+
+struct run { /* a row of the result */
+	const struct scenario *scenario;
+	const char *policy;
+	bool nonpreemptive;
+	double seconds;
+};
+
+#define RUNS_MAX (MDL_ARRAY_SIZE(scenarios) * (MDL_ARRAY_SIZE(policies) + MDL_ARRAY_SIZE(coarse)))
+
+struct plan {
+	struct run run[RUNS_MAX];
+	unsigned int runs;
+	double seconds, done; /* of all, and of those that are done: measuring, not setting up */
+	uint64_t start_ns;
+};
 
 bool fairness_knows(const char *policy)
 {
@@ -187,9 +257,19 @@ static json_t *describe_vgpus(const struct fleet *f, const struct scenario *s,
 	return out;
 }
 
-static json_t *measure(struct fleet *f, const struct scenario *s, const char *policy,
-		       bool nonpreemptive, double seconds)
+/* The largest difference over the whole time: what does not even out. */
+static double lasting_error(const struct scenario *s, const struct shares_result *r)
 {
+	double most = 0;
+
+	for (unsigned int i = 0; i < s->vgpus; i++)
+		most = fmax(most, fabs(r->share[i] - r->entitlement[i]));
+	return most;
+}
+
+static json_t *measure(struct fleet *f, const struct run *run)
+{
+	const struct scenario *s = run->scenario;
 	struct fleet_count before[VGPUS_MAX], after[VGPUS_MAX];
 	struct shares_result r;
 	uint64_t from, to, thinned;
@@ -197,58 +277,68 @@ static json_t *measure(struct fleet *f, const struct scenario *s, const char *po
 	double difference;
 	json_t *row, *vgpus;
 
-	if (!set_up(f, s, policy, nonpreemptive))
+	if (!set_up(f, s, run->policy, run->nonpreemptive))
 		return NULL;
 	fleet_sleep_ns(SETTLE_NS);
 	if (!fleet_trace(f) || !fleet_count(f, s->vgpus, before))
 		return NULL;
 	thinned = f->thinned;
 	from = mdl_now_ns();
-	fleet_sleep_ns((uint64_t)(seconds * 1e9));
+	fleet_sleep_ns((uint64_t)(run->seconds * 1e9));
 	to = mdl_now_ns();
 	if (!fleet_count(f, s->vgpus, after) || !fleet_trace(f) || !compute(f, s, from, to, &r))
 		return NULL;
 	vgpus = describe_vgpus(f, s, &r, before, after, &difference, &unseen);
-	row = json_pack("{s:s, s:s, s:b, s:b, s:i, s:f, s:o, s:o, s:o, s:o, s:I, s:i}", "policy",
-			policy, "scenario", s->name, "nonpreemptive", nonpreemptive, "hostile",
-			s->hostile, "vgpus", (int)s->vgpus, "seconds", seconds, "utilisation",
-			shared_number(r.utilisation), "count_difference_max",
+	row = json_pack("{s:s, s:s, s:b, s:b, s:b, s:i, s:f, s:o, s:o, s:o, s:o, s:o, s:I, s:i}",
+			"policy", run->policy, "scenario", s->name, "nonpreemptive",
+			run->nonpreemptive, "hostile", s->hostile, "synchronous", s->synchronous,
+			"vgpus", (int)s->vgpus, "seconds", run->seconds, "utilisation",
+			shared_number(r.utilisation), "lasting_error",
+			shared_number(lasting_error(s, &r)), "count_difference_max",
 			shared_number(difference), "windows", describe_windows(&r), "guests", vgpus,
 			"demand_events_lost", (json_int_t)(f->thinned - thinned), "unseen_guests",
 			(int)unseen);
-	fprintf(stderr, "medley-bench: %s%s, %s: 1 s: %.2f %%\n", policy,
-		nonpreemptive ? " (not preemptive)" : "", s->name,
+	fprintf(stderr, "medley-bench: %s%s, %s: 1 s: %.2f %%", run->policy,
+		run->nonpreemptive ? " (not preemptive)" : "", s->name,
 		100 * r.window[SHARES_WINDOWS - 1].error_max);
 	return row;
 }
 
-static bool measure_scenario(struct fleet *f, const struct shared_options *o,
-			     const struct scenario *s, json_t *rows)
+static void plan_scenario(struct plan *p, const struct shared_options *o, const struct scenario *s)
 {
-	for (unsigned int np = 0; np < 1u + s->coarse; np++) {
+	for (unsigned int np = 0; np < (s->coarse_s > 0 ? 2 : 1); np++) {
 		const char *const *list = np ? coarse : policies;
-		size_t n = np ? MDL_ARRAY_SIZE(coarse) : MDL_ARRAY_SIZE(policies);
+		size_t n = np ? MDL_ARRAY_SIZE(coarse) : s->brief ? 1 : MDL_ARRAY_SIZE(policies);
 
 		for (size_t i = 0; i < n; i++) {
-			bool fair = !np && !strcmp(list[i], "fair");
-			double seconds = o->seconds > 0
-						 ? o->seconds * (fair ? 1 : OTHERS_S / FAIR_S)
-					 : fair ? FAIR_S
-						: OTHERS_S;
-			json_t *row;
+			double seconds = np			    ? s->coarse_s
+					 : !strcmp(list[i], "fair") ? FAIR_S
+								    : OTHERS_S;
 
 			if (!wanted(o, list[i]))
 				continue;
-			row = measure(f, s, list[i], np, seconds > 1 ? seconds : 1);
-			if (!row)
-				return false;
-			json_array_append_new(rows, row);
+			if (o->seconds > 0)
+				seconds *= o->seconds / FAIR_S;
+			seconds = fmax(seconds, 1);
+			p->run[p->runs++] = (struct run) { s, list[i], np, seconds };
+			p->seconds += seconds;
 		}
 	}
-	return true;
 }
 
-/* The largest error of a policy, preemptive, in all scenarios or only in hostile ones; -1: not measured. */
+static void tell_progress(const struct plan *p, unsigned int i)
+{
+	double elapsed = (double)(mdl_now_ns() - p->start_ns) / 1e9,
+	       left = elapsed / p->done * (p->seconds - p->done);
+
+	fprintf(stderr, " (%u of %u; %d min %02d s left)\n", i + 1, p->runs, (int)left / 60,
+		(int)left % 60);
+}
+
+/*
+ * The largest error of a policy, preemptive, in all scenarios or only in hostile ones; -1: not measured. Guests that wait for their
+ * kernels do not count: they may get less than their parts because they do not want them all the time.
+ */
 static double worst(const json_t *rows, const char *policy, const char *window, bool only_hostile)
 {
 	double most = -1;
@@ -260,6 +350,7 @@ static double worst(const json_t *rows, const char *policy, const char *window, 
 
 		if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ||
 		    json_is_true(json_object_get(row, "nonpreemptive")) ||
+		    json_is_true(json_object_get(row, "synchronous")) ||
 		    (only_hostile && !json_is_true(json_object_get(row, "hostile"))))
 			continue;
 		if (json_integer_value(json_object_get(w, "windows")))
@@ -274,6 +365,35 @@ static void put_worst(json_t *out, const char *key, double value)
 		json_object_set_new(out, key, shared_number(value));
 }
 
+/* Without preemption: in 500 ms, the largest of all scenarios, and the mean of their means. */
+static void put_coarse(json_t *out, json_t *rows, const char *policy, const char *key,
+		       bool synchronous)
+{
+	double most = 0, sum = 0;
+	unsigned int n = 0;
+	char name[80];
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		json_t *w = json_object_get(json_object_get(row, "windows"), "500ms");
+
+		if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ||
+		    !json_is_true(json_object_get(row, "nonpreemptive")) ||
+		    (synchronous && !json_is_true(json_object_get(row, "synchronous"))))
+			continue;
+		most = fmax(most, json_number_value(json_object_get(w, "error_max")));
+		sum += json_number_value(json_object_get(w, "error_mean"));
+		n++;
+	}
+	if (!n)
+		return;
+	snprintf(name, sizeof(name), "%s_error_500ms_max", key);
+	json_object_set_new(out, name, shared_number(most));
+	snprintf(name, sizeof(name), "%s_error_500ms_mean", key);
+	json_object_set_new(out, name, shared_number(sum / n));
+}
+
 static json_t *summary(const struct fleet *f, json_t *rows)
 {
 	static const struct {
@@ -286,6 +406,13 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 		       { "equal-share", "equal_share_error_1s_max" },
 		       { "round-robin", "round_robin_error_1s_max" },
 		       { "best-effort", "best_effort_error_1s_max" } };
+	static const char *const coarse_keys[][2] = {
+		{ "fair_nonpreemptive", "fair_synchronous" },
+		{ "credit_nonpreemptive", "credit_synchronous" },
+		{ "credit_gdev_nonpreemptive", "credit_gdev_synchronous" },
+		{ "band_nonpreemptive", "band_synchronous" },
+		{ "band_gpuvm_nonpreemptive", "band_gpuvm_synchronous" },
+	};
 	json_int_t unseen = 0;
 	double difference = 0;
 	json_t *out = json_object(), *row;
@@ -303,6 +430,9 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 	put_worst(out, "fair_hostile_error_100ms", worst(rows, "fair", "100ms", true));
 	for (i = 0; i < MDL_ARRAY_SIZE(others); i++)
 		put_worst(out, others[i].key, worst(rows, others[i].policy, "1s", false));
+	for (i = 0; i < MDL_ARRAY_SIZE(coarse); i++)
+		for (int synchronous = 0; synchronous < 2; synchronous++)
+			put_coarse(out, rows, coarse[i], coarse_keys[i][synchronous], synchronous);
 	json_object_set_new(out, "count_difference_max", shared_number(difference));
 	json_object_set_new(out, "chunk_ns", shared_number(f->chunk_ns));
 	json_object_set_new(out, "rows", rows);
@@ -314,8 +444,11 @@ static json_t *summary(const struct fleet *f, json_t *rows)
 			"getting more than the time in which he wanted it; policies that know share_percent get the weights' parts so; "
 			"error: the difference, largest and mean over windows and vGPUs; windows do not overlap; counted_share: the same "
 			"from the kernels' own counters of work in the guests' memory; unless a scenario says otherwise, guests always "
-			"have kernels of 0.1, 1, 20 and 500 ms queued, in random order; unseen_guests: guests that worked while the trace said "
-			"otherwise"));
+			"have kernels of 0.1, 1, 20 and 500 ms queued, in random order; one at a time (synchronous): guests wait for each "
+			"kernel's end, then launch the next; their entitlement is that of guests that always want the GPU, as in the "
+			"literature, and these rows count only in the *_nonpreemptive_* and *_synchronous_* figures; nonpreemptive: kernels are "
+			"never stopped; *_error_500ms_max: largest of those scenarios, _mean: mean of their means; lasting_error: largest error of "
+			"the whole time; unseen_guests: guests that worked while the trace said otherwise"));
 	return out;
 }
 
@@ -323,16 +456,28 @@ json_t *fairness_run(const struct shared_options *o)
 {
 	/* No pool: refilling it would use CPU time while guests are measured. */
 	struct fleet fleet, *f = &fleet;
+	struct plan plan = { .start_ns = mdl_now_ns() };
 	json_t *rows = json_array();
 	bool ok = fleet_start(f, o->bin, o->dir, "0");
 
-	for (size_t i = 0; ok && i < MDL_ARRAY_SIZE(scenarios); i++) {
-		if (o->vgpus && scenarios[i].vgpus > o->vgpus)
-			continue;
+	for (size_t i = 0; i < MDL_ARRAY_SIZE(scenarios); i++)
+		if (!o->vgpus || scenarios[i].vgpus <= o->vgpus)
+			plan_scenario(&plan, o, &scenarios[i]);
+	for (unsigned int i = 0; ok && i < plan.runs; i++) {
+		const struct run *run = &plan.run[i];
+		unsigned int n = run->scenario->vgpus;
+		json_t *row;
+
 		/* Those that rest while others start would be asked for work that they do not have. */
-		ok = (f->guests >= scenarios[i].vgpus ||
-		      (fleet_idle(f) && fleet_grow(f, scenarios[i].vgpus, false))) &&
-		     measure_scenario(f, o, &scenarios[i], rows);
+		ok = f->guests >= n || (fleet_idle(f) && fleet_grow(f, n, false));
+		row = ok ? measure(f, run) : NULL;
+		if (!row) {
+			ok = false;
+			break;
+		}
+		json_array_append_new(rows, row);
+		plan.done += run->seconds;
+		tell_progress(&plan, i);
 	}
 	fleet_stop(f);
 	if (ok)
@@ -349,7 +494,7 @@ void fairness_print(const json_t *figures)
 
 	printf("error from entitlement, %% of the GPU, largest (mean) in windows of ...; Jain's index over 100 ms, mean; busy: GPU's; "
 	       "count: largest difference of a share to the guests' own count, %%\n");
-	printf("%-24s %-26s %14s %14s %14s %14s %7s %6s %6s\n", "policy", "scenario", windows[0],
+	printf("%-24s %-32s %14s %14s %14s %14s %7s %6s %6s\n", "policy", "scenario", windows[0],
 	       windows[1], windows[2], windows[3], "Jain", "busy", "count");
 	json_array_foreach(rows, i, row) {
 		json_t *w = json_object_get(row, "windows");
@@ -358,7 +503,7 @@ void fairness_print(const json_t *figures)
 		snprintf(name, sizeof(name), "%s%s",
 			 json_string_value(json_object_get(row, "policy")),
 			 json_is_true(json_object_get(row, "nonpreemptive")) ? " (no stops)" : "");
-		printf("%-24s %-26s", name, json_string_value(json_object_get(row, "scenario")));
+		printf("%-24s %-32s", name, json_string_value(json_object_get(row, "scenario")));
 		for (size_t k = 0; k < MDL_ARRAY_SIZE(windows); k++) {
 			json_t *one = json_object_get(w, windows[k]);
 
