@@ -27,7 +27,7 @@ static bool add(struct fleet *f, const json_t *o)
 	int i = find_guest(f, json_string_value(json_object_get(o, "vgpu")));
 	struct fleet_turn t = { 0 };
 
-	if (i < 0 || !kind || !strcmp(kind, "params"))
+	if (i < 0 || !kind || !strcmp(kind, "params") || !strcmp(kind, "removed"))
 		return true;
 	t.record.vgpu = (unsigned int)i;
 	t.record.start_ns = number(o, "start_ns");

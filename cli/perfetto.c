@@ -134,7 +134,7 @@ static void put_turn(struct trace_writer *w, const json_t *e, int pid, int tid)
 				 us(w, end)));
 }
 
-/* wake, sleep, params. */
+/* wake, sleep, params, removed. */
 static void put_instant(struct trace_writer *w, const json_t *e, json_t *pgpu, int pid, int tid)
 {
 	static const char *const shown[] = { "weight",	       "cap",	   "reservation",
@@ -149,7 +149,7 @@ static void put_instant(struct trace_writer *w, const json_t *e, json_t *pgpu, i
 	put(w, json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f, s:o}", "ph", "i", "s", "t", "name",
 			 kind, "cat", "demand", "pid", pid, "tid", tid, "ts",
 			 us(w, int_of(e, "start_ns")), "args", args));
-	if (!strcmp(kind, "params"))
+	if (strcmp(kind, "wake") && strcmp(kind, "sleep"))
 		return;
 	add_int(pgpu, "want", !strcmp(kind, "wake") ? 1 : int_of(pgpu, "want") ? -1 : 0);
 	put(w, json_pack("{s:s, s:s, s:i, s:f, s:{s:I}}", "ph", "C", "name", "want the GPU", "pid",

@@ -110,6 +110,10 @@ static void fold(struct reader *r, json_t *e)
 	json_t *state = json_object_get(r->before, uuid);
 	bool params = !strcmp(kind, "params");
 
+	if (!strcmp(kind, "removed")) {
+		json_object_del(r->before, uuid);
+		return;
+	}
 	if (!state) {
 		state = json_pack("{s:s, s:s, s:s, s:b}", "vgpu", uuid, "name", text_of(e, "name"),
 				  "pgpu", text_of(e, "pgpu"), "wants", 0);

@@ -158,6 +158,9 @@ void trace_detach(struct vgpu *v, uint64_t now)
 	if (!i)
 		return;
 	trace_demand(v, false, now);
+	/* Who reads on from before takes it out of his picture. */
+	if (i->has_params)
+		push(i, TRACE_REMOVED, now);
 	v->trace = NULL;
 	i->alive = false;
 	if (!i->entries)
@@ -236,6 +239,7 @@ static json_t *describe(const struct entry *e)
 		[TRACE_WAKE] = "wake",
 		[TRACE_SLEEP] = "sleep",
 		[TRACE_PARAMS] = "params",
+		[TRACE_REMOVED] = "removed",
 	};
 	bool turn = e->kind <= TRACE_EXPIRED;
 	json_t *j;

@@ -169,7 +169,8 @@ enum trace_kind { /* of what medleyd-trace.c records */
 	TRACE_EXPIRED, /* asked, stopped, not confirmed in time */
 	TRACE_WAKE, /* events: wants the GPU from now on; no more */
 	TRACE_SLEEP,
-	TRACE_PARAMS
+	TRACE_PARAMS,
+	TRACE_REMOVED /* the last of its vGPU */
 };
 
 struct vgpu {

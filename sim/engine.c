@@ -437,7 +437,7 @@ static int start(struct sim *s)
 	return sim_measure_init(s);
 }
 
-/* A recorded change of parameters. One that does not fit (who was removed still has his) is none. */
+/* A recorded change of parameters. One that does not fit (parts of the trace are missing) is none. */
 static void change(struct sim *s, const struct sim_change *c)
 {
 	struct sim_vgpu *v = &s->vgpu[c->vgpu];

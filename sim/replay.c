@@ -24,8 +24,12 @@
 #include "sim.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "daemon/param-limits.h"
 
 #define VGPUS_MAX   4096
 #define GPUS_MAX    4096
@@ -57,6 +61,18 @@ struct entry {
 };
 
 /* ---- finding ---- */
+
+static int __attribute__((format(printf, 1, 2))) bad(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("medley-sim: not a trace of medley: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputs(" (record one with 'medley trace --json --seconds 10')\n", stderr);
+	return -EINVAL;
+}
 
 /* A JSON integer that may be anything. */
 static bool number(json_t *obj, const char *key, uint64_t *ret)
@@ -269,6 +285,8 @@ static void read_params(json_t *obj, struct mdl_sched_entity_params *p)
 		p->priority = !strcmp(priority, "low")	  ? MDL_SCHED_LOW
 			      : !strcmp(priority, "high") ? MDL_SCHED_HIGH
 							  : MDL_SCHED_NORMAL;
+	if (p->cap_percent && p->reservation_percent > p->cap_percent)
+		p->reservation_percent = p->cap_percent;
 }
 
 static bool read_entry(json_t *obj, struct entry *ret)
@@ -282,7 +300,8 @@ static bool read_entry(json_t *obj, struct entry *ret)
 	if (!e.vgpu || !e.kind || !number(obj, "start_ns", &e.start) ||
 	    !number(obj, "end_ns", &e.end))
 		return false;
-	event = !strcmp(e.kind, "wake") || !strcmp(e.kind, "sleep") || !strcmp(e.kind, "params");
+	event = !strcmp(e.kind, "wake") || !strcmp(e.kind, "sleep") || !strcmp(e.kind, "params") ||
+		!strcmp(e.kind, "removed");
 	if (event ? e.end != e.start : e.end <= e.start)
 		return false;
 	if (!number(obj, "used_ns", &e.used) || e.used > e.end - e.start)
@@ -293,8 +312,8 @@ static bool read_entry(json_t *obj, struct entry *ret)
 	return true;
 }
 
-/* Beginning and end, and whether all of it is as it should be. */
-static bool find_span(json_t *root, json_t *list, uint64_t *ret_first, uint64_t *ret_last)
+/* Beginning and end, if all of it is as it should be. */
+static int find_span(json_t *root, json_t *list, uint64_t *ret_first, uint64_t *ret_last)
 {
 	uint64_t first = UINT64_MAX, last = 0, value;
 	struct entry e;
@@ -303,7 +322,9 @@ static bool find_span(json_t *root, json_t *list, uint64_t *ret_first, uint64_t 
 
 	json_array_foreach(list, i, obj) {
 		if (!read_entry(obj, &e))
-			return false;
+			return bad(
+				"interval %zu lacks vgpu, kind, start_ns or end_ns, or ends before it begins",
+				i);
 		if (!strcmp(e.kind, "params"))
 			continue; /* may be long ago */
 		first = mdl_min_u64(first, e.start);
@@ -315,7 +336,21 @@ static bool find_span(json_t *root, json_t *list, uint64_t *ret_first, uint64_t 
 		last = mdl_max_u64(last, value);
 	*ret_first = first;
 	*ret_last = last;
-	return first < last;
+	return first < last ? 0 : bad("no time passes in its intervals");
+}
+
+static int pgpu_time(json_t *obj, const char *gpu, const char *key, uint64_t least, uint64_t most,
+		     uint64_t *ret)
+{
+	uint64_t value;
+
+	if (!number(obj, key, &value))
+		return 0; /* the default's */
+	if (value < least || value > most)
+		return bad("pGPU %s: %s %" PRIu64 " is not from %" PRIu64 " to %" PRIu64, gpu, key,
+			   value, least, most);
+	*ret = value;
+	return 0;
 }
 
 static int read_pgpus(json_t *list, struct sim_trace *t)
@@ -331,14 +366,17 @@ static int read_pgpus(json_t *list, struct sim_trace *t)
 
 		if (err)
 			return err;
-		if (!p) {
-			fprintf(stderr, "medley-sim: policy '%s' is not known here\n",
-				policy ? policy : "");
-			return -EINVAL;
-		}
+		if (!p)
+			return bad("pGPU %s: policy '%s' is not known here", t->gpu[k].name,
+				   policy ? policy : "");
 		t->gpu[k].policy = p;
-		number(obj, "quantum_ns", &t->gpu[k].params.quantum_ns);
-		number(obj, "grace_ns", &t->gpu[k].params.grace_ns);
+		err = pgpu_time(obj, t->gpu[k].name, "quantum_ns", 1, MDL_SCHED_QUANTUM_MAX_NS,
+				&t->gpu[k].params.quantum_ns);
+		if (!err)
+			err = pgpu_time(obj, t->gpu[k].name, "grace_ns", 0, GRACE_MAX_NS,
+					&t->gpu[k].params.grace_ns);
+		if (err)
+			return err;
 		t->gpu[k].params.nonpreemptive =
 			json_is_true(json_object_get(obj, "nonpreemptive"));
 	}
@@ -356,7 +394,7 @@ static int read_before(json_t *list, struct sim_trace *t, struct reading *readin
 		int err;
 
 		if (!uuid)
-			return -EINVAL;
+			return bad("entry %zu of before has no vgpu", i);
 		err = find_vgpu(t, uuid, json_string_value(json_object_get(obj, "name")),
 				json_string_value(json_object_get(obj, "pgpu")), &k);
 		if (err)
@@ -368,11 +406,15 @@ static int read_before(json_t *list, struct sim_trace *t, struct reading *readin
 	return 0;
 }
 
+/* obj: NULL: to the defaults. */
 static int add_change(struct sim_trace *t, uint32_t vgpu, uint64_t at, json_t *obj)
 {
 	struct sim_change *more;
 
 	if (!at) {
+		if (!obj)
+			t->vgpu[vgpu].params =
+				(struct mdl_sched_entity_params)MDL_SCHED_ENTITY_PARAMS_DEFAULT;
 		read_params(obj, &t->vgpu[vgpu].params);
 		return 0;
 	}
@@ -432,6 +474,12 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 			wake(r, e.start, false);
 		} else if (!strcmp(e.kind, "sleep")) {
 			ok = fall_asleep(v, r, e.start);
+		} else if (!strcmp(e.kind, "removed")) {
+			/* It stays, asleep; what was reserved for it is free again. */
+			ok = fall_asleep(v, r, e.start);
+			err = add_change(t, k, e.start, NULL);
+			if (err)
+				return err;
 		} else if (e.end > e.start) {
 			/* It may have begun before the trace. */
 			e.used = (uint64_t)((double)e.used * (double)(e.end - e.start) /
@@ -448,11 +496,14 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 static int read_trace(json_t *root, struct sim_trace *t, struct reading *reading)
 {
 	json_t *list = json_object_get(root, "intervals");
-	uint64_t first, last;
+	uint64_t first = 0, last = 0;
 	int err;
 
-	if (!json_is_array(list) || !find_span(root, list, &first, &last))
-		return -EINVAL;
+	if (!json_is_array(list))
+		return bad("no list of intervals");
+	err = find_span(root, list, &first, &last);
+	if (err)
+		return err;
 	t->length_ns = last - first;
 	err = read_pgpus(json_object_get(root, "pgpus"), t);
 	if (!err)
@@ -464,7 +515,7 @@ static int read_trace(json_t *root, struct sim_trace *t, struct reading *reading
 			err = -ENOMEM;
 	if (t->changes)
 		qsort(t->change, t->changes, sizeof(*t->change), compare_changes);
-	return err || t->vgpus ? err : -EINVAL;
+	return err || t->vgpus ? err : bad("no vGPU in it");
 }
 
 int sim_trace_read(FILE *file, struct sim_trace *ret_trace)
@@ -477,12 +528,9 @@ int sim_trace_read(FILE *file, struct sim_trace *ret_trace)
 
 	t.vgpu = calloc(VGPUS_MAX, sizeof(*t.vgpu));
 	t.gpu = calloc(GPUS_MAX, sizeof(*t.gpu));
-	if (reading && t.vgpu && t.gpu) {
-		err = read_trace(root, &t, reading);
-		if (err == -EINVAL)
-			fprintf(stderr, "medley-sim: not a trace of medley: %s\n",
-				root ? "no good intervals" : error.text);
-	}
+	if (reading && t.vgpu && t.gpu)
+		err = root ? read_trace(root, &t, reading)
+			   : bad("%s", ferror(file) ? strerror(errno) : error.text);
 	free(reading);
 	json_decref(root);
 	if (err)

@@ -105,6 +105,29 @@ def case_cli():
         check(d.cli("create", "--type", "share-256m", "--uuid", u.upper()).split()[0] == u, "given UUID")
 
 
+def case_trace_removed():
+    """A trace that begins now knows nothing of those that are gone; one of the past says when they went."""
+    with Daemon() as d:
+        api = d.api()
+        for name in ("old.hog", "new.hog"):
+            create(api, name)
+            busy(api, name)
+            gpu_times(api, 0.1, name)
+            if name == "old.hog":
+                api("remove", vgpu=name)
+        lately = json.loads(d.cli("trace", "--json"))
+        gone = [i for i in lately["intervals"] if i["kind"] == "removed"]
+        check([i["name"] for i in gone] == ["old.hog"] and gone[0]["start_ns"] == gone[0]["end_ns"], f"who went: {gone}")
+        of_old = [i for i in lately["intervals"] if i["name"] == "old.hog"]
+        check(of_old[-1] == gone[0] and len(of_old) > 2, f"the last of it: {of_old[-3:]}")
+        check("removed" in d.cli("trace") and "removed" in d.cli("trace", "--perfetto"), "in every form")
+        counts = [e["args"]["vGPUs"] for e in json.loads(d.cli("trace", "--perfetto"))["traceEvents"] if e["name"] == "want the GPU"]
+        check(counts and max(counts) == 1, f"those that want it at a time: {counts}")
+        now = json.loads(d.cli("trace", "--json", "--seconds", "0.2"))
+        check([b["name"] for b in now["before"]] == ["new.hog"], f"before: {now['before']}")
+        check({i["name"] for i in now["intervals"]} == {"new.hog"}, "and in it")
+
+
 def case_cli_errors():
     with Daemon() as d:
         def bad(*args):

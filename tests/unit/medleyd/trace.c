@@ -135,6 +135,47 @@ static void before_the_oldest(void)
 	trace_destroy(r.m.trace);
 }
 
+/* Nobody who reads all of it keeps one that is gone in his picture. */
+static void removed(void)
+{
+	uint64_t next, dropped, thinned;
+	json_t *list, *before, *e;
+	struct rig r;
+
+	setup(&r, 2);
+	trace_demand(&r.v[0], true, 100);
+	trace_detach(&r.v[0], 150);
+	add_turn(&r, 1, 200, 0, TRACE_RUN);
+	list = trace_read(r.m.trace, 0, 100, &before, &next, &dropped, &thinned);
+	CHECK_EQ(json_array_size(list), 6); /* params twice, wake, sleep, removed, the turn */
+	CHECK_STR(json_string_value(json_object_get(json_array_get(list, 3), "kind")), "sleep");
+	e = json_array_get(list, 4);
+	CHECK_STR(json_string_value(json_object_get(e, "kind")), "removed");
+	CHECK_STR(json_string_value(json_object_get(e, "vgpu")), "uuid-0");
+	CHECK_EQ(json_integer_value(json_object_get(e, "start_ns")), 150);
+	CHECK_EQ(json_integer_value(json_object_get(e, "end_ns")), 150);
+	CHECK(!json_object_get(e, "used_ns") && !json_object_get(e, "weight"));
+	json_decref(list);
+	json_decref(before);
+	/* As long as one of its entries is left, it was there before; that one tells that it is gone. */
+	for (uint32_t i = 0; i < TRACE_INTERVALS - 2; i++)
+		add_turn(&r, 1, 1000 + 10 * i, 0, TRACE_RUN);
+	list = trace_read(r.m.trace, 0, 1, &before, &next, &dropped, &thinned);
+	CHECK_STR(json_string_value(json_object_get(json_array_get(list, 0), "kind")), "removed");
+	CHECK_EQ(json_array_size(before), 2);
+	json_decref(list);
+	json_decref(before);
+	add_turn(&r, 1, 1 << 30, 0, TRACE_RUN);
+	list = trace_read(r.m.trace, 0, 1, &before, &next, &dropped, &thinned);
+	CHECK_STR(json_string_value(json_object_get(json_array_get(list, 0), "kind")), "run");
+	CHECK_EQ(json_array_size(before), 1);
+	CHECK_STR(json_string_value(json_object_get(json_array_get(before, 0), "name")), "v1");
+	json_decref(list);
+	json_decref(before);
+	trace_detach(&r.v[1], 1ull << 31);
+	trace_destroy(r.m.trace);
+}
+
 static void flood(void)
 {
 	uint64_t next, dropped, thinned;
@@ -171,6 +212,7 @@ int main(void)
 {
 	static const struct check_case cases[] = { { "entries", entries },
 						   { "before-the-oldest", before_the_oldest },
+						   { "removed", removed },
 						   { "flood", flood, 60 } };
 
 	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
