@@ -4,9 +4,14 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/duration.h"
+#include "daemon/param-limits.h"
 
 #define GROUPS_MAX   256
 #define GPUS_MAX     100000
@@ -27,7 +32,7 @@ static const char usage[] =
 	"  --time T               virtual time, as in 10s (10s; with --replay the trace's)\n"
 	"  --warmup T             not counted in the results (0)\n"
 	"  --seed N               (1)\n"
-	"  --quantum T, --grace T as medleyd's (2ms, 50us, or the trace's)\n"
+	"  --quantum T, --grace T as medley set-pgpu's (2ms, 50us, or the trace's)\n"
 	"  --switch-cost T        from a grant to the first instruction (0, or the trace's)\n"
 	"  --stop-cost T          from a stop to its effect (0, or the trace's)\n"
 	"  --nonpreemptive        kernels are never stopped\n"
@@ -43,9 +48,15 @@ struct options {
 	uint64_t given; /* a bit for each option */
 };
 
-static int fail(const char *what, const char *text)
+static int __attribute__((format(printf, 1, 2))) fail(const char *fmt, ...)
 {
-	fprintf(stderr, "medley-sim: %s: %s (try --help)\n", what, text);
+	va_list ap;
+
+	fputs("medley-sim: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
 	return -EINVAL;
 }
 
@@ -57,19 +68,37 @@ static int number(const char *name, const char *text, uint64_t min, uint64_t max
 	errno = 0;
 	value = strtoull(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end || errno || value < min || value > max)
-		return fail(name, "not a number in range");
+		return fail("%s: '%s' is not a whole number from %" PRIu64 " to %" PRIu64, name,
+			    text, min, max);
 	*ret = value;
 	return 0;
 }
 
-static int duration(const char *name, const char *text, uint64_t min, uint64_t *ret)
+/* range: from min to max, in words. */
+static int duration(const char *name, const char *text, uint64_t min, uint64_t max,
+		    const char *range, uint64_t *ret)
 {
 	uint64_t value;
 
-	if (!sim_time_parse(text, &value) || value < min)
-		return fail(name, "not a time in range, such as 250us");
+	if (!mdl_duration_parse(text, &value) || value < min || value > max)
+		return fail("%s: '%s' is not a time from %s, as 500us, 2ms or 1.5s", name, text,
+			    range);
 	*ret = value;
 	return 0;
+}
+
+static int find_policy(const char *name, const struct mdl_sched_policy **ret)
+{
+	const struct mdl_sched_policy *p = mdl_sched_policy_find(name);
+	char known[256] = "";
+
+	if (p) {
+		*ret = p;
+		return 0;
+	}
+	for (size_t i = 0; (p = mdl_sched_policy_at(i)); i++)
+		snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s", p->name);
+	return fail("--policy: '%s' is not a policy; known:%s", name, known);
 }
 
 static int list_policies(void)
@@ -129,12 +158,12 @@ static int add_group(struct sim *s, const char *spec)
 	int err;
 
 	if (s->groups == GROUPS_MAX)
-		return fail("--vgpu", "too many");
+		return fail("--vgpu: given more than %d times", GROUPS_MAX);
 	err = sim_group_parse(spec, &s->group[s->groups]);
 	if (err)
 		return err;
 	s->vgpus += s->group[s->groups++].count;
-	return s->vgpus > VGPUS_MAX ? fail("--vgpu", "too many vGPUs") : 0;
+	return s->vgpus > VGPUS_MAX ? fail("--vgpu: more than %d vGPUs", VGPUS_MAX) : 0;
 }
 
 /* 1: done, nothing to simulate. */
@@ -144,6 +173,7 @@ static int parse(int argc, char **argv, struct options *o)
 	uint64_t n;
 	int c, err = 0;
 
+	argv[0] = program_invocation_short_name; /* what getopt's errors begin with */
 	while (!err && (c = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
 		if (c >= VGPU)
 			o->given |= 1ull << (c - VGPU);
@@ -155,9 +185,7 @@ static int parse(int argc, char **argv, struct options *o)
 			o->replay = optarg;
 			break;
 		case POLICY:
-			s->policy = mdl_sched_policy_find(optarg);
-			if (!s->policy)
-				err = fail("--policy", "none of --list");
+			err = find_policy(optarg, &s->policy);
 			break;
 		case GPUS:
 			err = number("--gpus", optarg, 1, GPUS_MAX, &n);
@@ -170,28 +198,35 @@ static int parse(int argc, char **argv, struct options *o)
 		case PLACEMENT:
 			s->pack = !strcmp(optarg, "pack");
 			if (!s->pack && strcmp(optarg, "spread"))
-				err = fail("--placement", "neither spread nor pack");
+				err = fail("--placement: '%s' is neither spread nor pack", optarg);
 			break;
 		case TIME:
-			err = duration("--time", optarg, 1, &s->end_ns);
+			err = duration("--time", optarg, 1, SIM_TIME_MAX_NS, "1ns to " SIM_TIME_MAX,
+				       &s->end_ns);
 			break;
 		case WARMUP:
-			err = duration("--warmup", optarg, 0, &s->warmup_ns);
+			err = duration("--warmup", optarg, 0, SIM_TIME_MAX_NS, "0 to " SIM_TIME_MAX,
+				       &s->warmup_ns);
 			break;
 		case SEED:
 			err = number("--seed", optarg, 0, UINT64_MAX, &s->seed);
 			break;
 		case QUANTUM:
-			err = duration("--quantum", optarg, 1, &s->params.quantum_ns);
+			err = duration("--quantum", optarg, QUANTUM_MIN_NS,
+				       MDL_SCHED_QUANTUM_MAX_NS, SIM_QUANTUM_RANGE,
+				       &s->params.quantum_ns);
 			break;
 		case GRACE:
-			err = duration("--grace", optarg, 0, &s->params.grace_ns);
+			err = duration("--grace", optarg, 0, GRACE_MAX_NS, SIM_GRACE_RANGE,
+				       &s->params.grace_ns);
 			break;
 		case SWITCH:
-			err = duration("--switch-cost", optarg, 0, &s->switch_ns);
+			err = duration("--switch-cost", optarg, 0, SIM_TIME_MAX_NS,
+				       "0 to " SIM_TIME_MAX, &s->switch_ns);
 			break;
 		case STOP:
-			err = duration("--stop-cost", optarg, 0, &s->stop_ns);
+			err = duration("--stop-cost", optarg, 0, SIM_TIME_MAX_NS,
+				       "0 to " SIM_TIME_MAX, &s->stop_ns);
 			break;
 		case NONPREEMPTIVE:
 			s->params.nonpreemptive = true;
@@ -213,9 +248,13 @@ static int parse(int argc, char **argv, struct options *o)
 		}
 	}
 	if (!err && optind < argc)
-		err = fail(argv[optind], "not an option");
-	if (!err && !o->replay == !s->groups)
-		err = fail("guests", "either --vgpu or --replay");
+		err = fail("'%s': medley-sim takes options only; see --help", argv[optind]);
+	if (!err && o->replay && s->groups)
+		err = fail("--vgpu or --replay, not both");
+	if (!err && !o->replay && !s->groups)
+		err = fail("no guests: --vgpu or --replay is needed; see --help");
+	if (!err && !o->replay && s->warmup_ns >= s->end_ns)
+		err = fail("nothing is left to count: --warmup must be shorter than --time");
 	return err;
 }
 
@@ -229,12 +268,17 @@ static int load_trace(struct options *o, struct sim_trace *t)
 	int err;
 
 	if (!file)
-		return fail(o->replay, strerror(errno));
+		return fail("%s: %s", o->replay, strerror(errno));
 	err = sim_trace_read(file, t);
 	if (file != stdin)
 		fclose(file);
-	if (err)
+	if (err) {
+		if (err == -E2BIG)
+			return fail("%s: too many vGPUs or pGPUs", o->replay);
+		if (err != -EINVAL) /* that said why */
+			fail("%s: %s", o->replay, strerror(-err));
 		return err;
+	}
 	s->vgpu = calloc(t->vgpus, sizeof(*s->vgpu));
 	s->group[0] = (struct sim_group) { .spec = strdup("replay"),
 					   .kind = SIM_REPLAY,
@@ -392,12 +436,12 @@ static json_t *each(const struct sim *s)
 
 		one = json_pack("{s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I}", "vgpu",
 				(json_int_t)i, "gpu", (json_int_t)v->gpu->number, "spec",
-				v->replay ? v->replay->name : v->group->spec, "share", share(s, sim_used(v)),
-				"entitled_1s", v->entitled_sum / n, "error_1s_max", v->error_max,
-				"error_1s_mean", v->error_sum / n, "kernels",
-				(json_int_t)v->kernels, "grants", (json_int_t)v->entity.grants,
-				"wait_max_us", us(v->entity.waited_max_ns), "stops",
-				(json_int_t)v->entity.stops);
+				v->replay ? v->replay->name : v->group->spec, "share",
+				share(s, sim_used(v)), "entitled_1s", v->entitled_sum / n,
+				"error_1s_max", v->error_max, "error_1s_mean", v->error_sum / n,
+				"kernels", (json_int_t)v->kernels, "grants",
+				(json_int_t)v->entity.grants, "wait_max_us",
+				us(v->entity.waited_max_ns), "stops", (json_int_t)v->entity.stops);
 		if (v->replay)
 			json_object_update_new(one, recorded(s, v));
 		json_array_append_new(all, one);
@@ -461,8 +505,9 @@ int main(int argc, char **argv)
 			err = sim_run(s);
 			if (err)
 				fprintf(stderr, "medley-sim: %s\n",
-					err == -ENOSPC ? "the vGPUs do not fit the pGPUs"
-						       : strerror(-err));
+					err == -ENOSPC
+						? "the vGPUs do not fit the pGPUs: a pGPU takes --per-gpu, reservations of 90 percent and shares of 100 percent"
+						: strerror(-err));
 		}
 		if (!err)
 			result = report(&o);

@@ -18,11 +18,16 @@
 #include "base/util.h"
 #include "sched/sched.h"
 
-#define SIM_NEVER   UINT64_MAX
-#define SIM_ENDLESS (UINT64_MAX / 4)
-#define SIM_PENDING 64 /* requests that an open guest may have waiting; more are dropped */
-#define SIM_WINDOWS 4
-#define SIM_CHOICES 8
+#define SIM_NEVER	  UINT64_MAX
+#define SIM_ENDLESS	  (UINT64_MAX / 4)
+#define SIM_PENDING	  64 /* requests that an open guest may have waiting; more are dropped */
+#define SIM_WINDOWS	  4
+#define SIM_CHOICES	  8
+/* For lengths and times other than medley's parameters, and as they are told to people. */
+#define SIM_TIME_MAX_NS	  (1000 * MDL_NS_PER_S)
+#define SIM_TIME_MAX	  "1000s"
+#define SIM_QUANTUM_RANGE "50us to 10s" /* QUANTUM_MIN_NS to MDL_SCHED_QUANTUM_MAX_NS */
+#define SIM_GRACE_RANGE	  "0 to 10s" /* to GRACE_MAX_NS */
 
 /* ---- workload.c: lengths, and what guests do ---- */
 enum sim_shape {
@@ -58,7 +63,7 @@ struct sim_group { /* vGPUs of one --vgpu option */
 	uint32_t count; /* vGPUs */
 	struct sim_length kernel, think, every, run, sleep;
 	uint32_t batch;
-	bool disobeys;
+	uint32_t disobeys; /* 0 or 1 */
 	bool explicit_share;
 	struct mdl_sched_entity_params params;
 	/* results */
@@ -68,7 +73,7 @@ struct sim_group { /* vGPUs of one --vgpu option */
 
 /* "[COUNTx]KIND[:key=value,...]"; what is wrong goes to stderr. -EINVAL, -ENOMEM. */
 int sim_group_parse(const char *spec, struct sim_group *ret_group);
-/* "250us", "1.5ms", "2s". */
+/* "250us", "1.5ms", "2s": up to SIM_TIME_MAX_NS. */
 bool sim_time_parse(const char *text, uint64_t *ret_ns);
 uint64_t sim_draw(const struct sim_length *length, uint64_t *rng);
 uint64_t sim_random(uint64_t *rng);

@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/duration.h"
+#include "daemon/param-limits.h"
+
 #define COUNT_MAX 100000
-#define TIME_MAX  (1000 * MDL_NS_PER_S)
 
 uint64_t sim_random(uint64_t *rng)
 {
@@ -39,24 +42,12 @@ uint64_t sim_draw(const struct sim_length *length, uint64_t *rng)
 
 bool sim_time_parse(const char *text, uint64_t *ret_ns)
 {
-	static const struct {
-		const char *name;
-		double ns;
-	} unit[] = { { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 } };
-	char *end;
-	double value = strtod(text, &end);
+	uint64_t ns;
 
-	if (end == text || !(value >= 0) || value > 1e15)
+	if (!mdl_duration_parse(text, &ns) || ns > SIM_TIME_MAX_NS)
 		return false;
-	for (size_t i = 0; i < MDL_ARRAY_SIZE(unit); i++)
-		if (!strcmp(end, unit[i].name)) {
-			value *= unit[i].ns;
-			if (value > (double)TIME_MAX)
-				return false;
-			*ret_ns = (uint64_t)(value + 0.5);
-			return true;
-		}
-	return !strcmp(text, "0") && (*ret_ns = 0, true);
+	*ret_ns = ns;
+	return true;
 }
 
 /* "1ms", "exp:1ms", "uniform:1ms", "100us+1ms+20ms" (one of them). */
@@ -76,74 +67,193 @@ static bool parse_length(char *text, struct sim_length *ret)
 	return l.choices > 0;
 }
 
-/* One that takes time: without it virtual time would stand still. */
-static bool parse_duration(char *text, struct sim_length *ret)
+static bool parse_number(const char *text, uint64_t least, uint64_t most, uint32_t *ret)
 {
-	if (!parse_length(text, ret))
-		return false;
-	for (uint32_t i = 0; i < ret->choices; i++)
-		if (!ret->ns[i])
-			return false;
-	return true;
-}
-
-static bool parse_number(const char *text, uint32_t max, uint32_t *ret)
-{
+	unsigned long long value;
 	char *end;
-	unsigned long value = strtoul(text, &end, 10);
 
-	if (text[0] < '0' || text[0] > '9' || *end || value > max)
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || value < least || value > most)
 		return false;
 	*ret = (uint32_t)value;
 	return true;
 }
 
-static bool parse_key(struct sim_group *g, const char *key, char *value)
-{
-	uint32_t yes;
+enum what {
+	LENGTH, /* of time, drawn anew each time */
+	DURATION, /* one that takes time: without it virtual time would stand still */
+	QUANTUM,
+	NUMBER,
+	PERCENT,
+	PRIORITY
+};
 
-	if (!strcmp(key, "kernel"))
-		return parse_duration(value, &g->kernel);
-	if (!strcmp(key, "think"))
-		return parse_length(value, &g->think);
-	if (!strcmp(key, "every"))
-		return parse_length(value, &g->every);
-	if (!strcmp(key, "run"))
-		return parse_length(value, &g->run);
-	if (!strcmp(key, "sleep"))
-		return parse_length(value, &g->sleep);
-	if (!strcmp(key, "batch"))
-		return parse_number(value, SIM_PENDING, &g->batch) && g->batch;
-	if (!strcmp(key, "weight"))
-		return parse_number(value, MDL_SCHED_WEIGHT_MAX, &g->params.weight);
-	if (!strcmp(key, "cap"))
-		return parse_number(value, 100, &g->params.cap_percent);
-	if (!strcmp(key, "reserve"))
-		return parse_number(value, 100, &g->params.reservation_percent);
-	if (!strcmp(key, "share")) {
-		g->explicit_share = true;
-		return parse_number(value, 100, &g->params.share_percent);
+/* Parameters have the names and ranges that they have in medley. */
+static const struct key {
+	const char *name;
+	enum what what;
+	size_t offset; /* in struct sim_group */
+	uint32_t least, most;
+} keys[] = {
+#define AT(field) offsetof(struct sim_group, field)
+	{ "kernel", DURATION, AT(kernel) },
+	{ "think", LENGTH, AT(think) },
+	{ "every", DURATION, AT(every) },
+	{ "run", LENGTH, AT(run) },
+	{ "sleep", LENGTH, AT(sleep) },
+	{ "batch", NUMBER, AT(batch), 1, SIM_PENDING },
+	{ "disobeys", NUMBER, AT(disobeys), 0, 1 },
+	{ "weight", NUMBER, AT(params.weight), 0, MDL_SCHED_WEIGHT_MAX },
+	{ "cap", PERCENT, AT(params.cap_percent), 0, 100 },
+	{ "reservation", PERCENT, AT(params.reservation_percent), 0, MDL_SCHED_RESERVATION_MAX },
+	{ "share-percent", PERCENT, AT(params.share_percent), 0, 100 },
+	{ "priority", PRIORITY, AT(params.priority) },
+	{ "quantum", QUANTUM, AT(params.quantum_ns) },
+#undef AT
+};
+
+static void say_range(const struct key *k, char *buf, size_t n)
+{
+	switch (k->what) {
+	case LENGTH:
+	case DURATION:
+		snprintf(buf, n, "%s to %s as 1ms, exp:1ms, uniform:1ms or 100us+1ms (up to %d)",
+			 k->what == LENGTH ? "a length from 0" : "a length from 1ns", SIM_TIME_MAX,
+			 SIM_CHOICES);
+		break;
+	case QUANTUM:
+		snprintf(buf, n, "a time from " SIM_QUANTUM_RANGE ", nor 0 (the pGPU's)");
+		break;
+	case PRIORITY:
+		snprintf(buf, n, "low, normal or high");
+		break;
+	default:
+		snprintf(buf, n, "a whole number %sfrom %u to %u",
+			 k->what == PERCENT ? "of percent " : "", k->least, k->most);
+		break;
 	}
-	if (!strcmp(key, "quantum"))
-		return sim_time_parse(value, &g->params.quantum_ns);
-	if (!strcmp(key, "disobeys")) {
-		g->disobeys = parse_number(value, 1, &yes) && yes;
-		return parse_number(value, 1, &yes);
-	}
-	if (!strcmp(key, "priority")) {
+}
+
+static bool set_key(struct sim_group *g, const struct key *k, char *value)
+{
+	void *at = (char *)g + k->offset;
+	struct sim_length *length = at;
+	uint64_t ns;
+
+	switch (k->what) {
+	case DURATION:
+		if (!parse_length(value, length))
+			return false;
+		for (uint32_t i = 0; i < length->choices; i++)
+			if (!length->ns[i])
+				return false;
+		return true;
+	case LENGTH:
+		return parse_length(value, length);
+	case QUANTUM:
+		if (!mdl_duration_parse(value, &ns) ||
+		    (ns && (ns < QUANTUM_MIN_NS || ns > MDL_SCHED_QUANTUM_MAX_NS)))
+			return false;
+		g->params.quantum_ns = ns;
+		return true;
+	case PRIORITY:
 		g->params.priority = !strcmp(value, "low")    ? MDL_SCHED_LOW
 				     : !strcmp(value, "high") ? MDL_SCHED_HIGH
 							      : MDL_SCHED_NORMAL;
 		return g->params.priority != MDL_SCHED_NORMAL || !strcmp(value, "normal");
+	default:
+		return parse_number(value, k->least, k->most, at);
 	}
-	return false;
+}
+
+static int __attribute__((format(printf, 2, 3))) wrong(const char *spec, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "medley-sim: --vgpu %s: ", spec);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return -EINVAL;
+}
+
+/* "cap=20" */
+static int parse_pair(struct sim_group *g, char *pair)
+{
+	char *value = strchr(pair, '='), range[128], *said;
+	const struct key *k = keys;
+	bool ok;
+
+	if (!value)
+		return wrong(g->spec, "'%s' has no value: KEY=VALUE is needed", pair);
+	*value++ = 0;
+	while (k < keys + MDL_ARRAY_SIZE(keys) && strcmp(k->name, pair))
+		k++;
+	if (k == keys + MDL_ARRAY_SIZE(keys)) {
+		char known[256] = "";
+
+		for (k = keys; k < keys + MDL_ARRAY_SIZE(keys); k++)
+			snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s",
+				 k->name);
+		return wrong(g->spec, "unknown key '%s'; known:%s", pair, known);
+	}
+	said = strdup(value); /* lengths are taken apart in place */
+	if (!said)
+		return -ENOMEM;
+	ok = set_key(g, k, value);
+	if (!ok) {
+		say_range(k, range, sizeof(range));
+		wrong(g->spec, "%s: '%s' is not %s", pair, said, range);
+	}
+	free(said);
+	if (!strcmp(pair, "share-percent"))
+		g->explicit_share = true;
+	return ok ? 0 : -EINVAL;
+}
+
+/* text: a copy of the specification, taken apart. */
+static int parse_spec(struct sim_group *g, char *text)
+{
+	static const char *const kinds[] = { "loop", "waker", "sleeper", "endless" };
+	char *rest = text, *word;
+	size_t k = 0;
+
+	if (text[0] >= '0' && text[0] <= '9') {
+		word = strsep(&rest, "x");
+		if (!rest)
+			return wrong(g->spec,
+				     "a number, but no kind: NxKIND is needed, as in 4xloop");
+		if (!parse_number(word, 1, COUNT_MAX, &g->count))
+			return wrong(g->spec, "'%s' is not a number of vGPUs from 1 to %d", word,
+				     COUNT_MAX);
+	}
+	word = strsep(&rest, ":"); /* lengths have ":" in them, too */
+	while (k < MDL_ARRAY_SIZE(kinds) && strcmp(word, kinds[k]))
+		k++;
+	if (k == MDL_ARRAY_SIZE(kinds))
+		return wrong(g->spec, "'%s' is not a kind: loop, waker, sleeper or endless", word);
+	g->kind = (enum sim_kind)k;
+	g->disobeys = g->kind == SIM_ENDLESS_KERNEL;
+	while ((word = strsep(&rest, ","))) {
+		int err = *word ? parse_pair(g, word) : 0;
+
+		if (err)
+			return err;
+	}
+	if (g->params.cap_percent && g->params.reservation_percent > g->params.cap_percent)
+		return wrong(g->spec,
+			     "a reservation of %u percent is more than the cap of %u percent",
+			     g->params.reservation_percent, g->params.cap_percent);
+	return 0;
 }
 
 int sim_group_parse(const char *spec, struct sim_group *ret_group)
 {
-	static const char *const kinds[] = { "loop", "waker", "sleeper", "endless" };
 	struct sim_length ms = { .choices = 1, .ns = { MDL_NS_PER_MS } }, none = { .choices = 1 };
-	struct sim_group g = { .count = 1,
+	struct sim_group g = { .spec = strdup(spec),
+			       .count = 1,
 			       .kernel = ms,
 			       .think = none,
 			       .every = ms,
@@ -151,54 +261,17 @@ int sim_group_parse(const char *spec, struct sim_group *ret_group)
 			       .sleep = ms,
 			       .batch = 1,
 			       .params = MDL_SCHED_ENTITY_PARAMS_DEFAULT };
-	char *copy = strdup(spec), *at, *word, *save = NULL;
-	const char *wrong = NULL;
-	size_t k;
+	char *copy = strdup(spec);
+	int err = -ENOMEM;
 
-	g.spec = strdup(spec);
-	if (!copy || !g.spec) {
-		free(copy);
-		free(g.spec);
-		return -ENOMEM;
-	}
 	g.every.ns[0] = 10 * MDL_NS_PER_MS;
 	g.run.ns[0] = g.sleep.ns[0] = 100 * MDL_NS_PER_MS;
-	at = copy;
-	if (at[0] >= '0' && at[0] <= '9') {
-		word = strsep(&at, "x");
-		if (!at || !parse_number(word, COUNT_MAX, &g.count) || !g.count)
-			wrong = "the count";
-	}
-	word = wrong ? NULL : strtok_r(at, ":", &save);
-	for (k = 0; word && k < MDL_ARRAY_SIZE(kinds) && strcmp(word, kinds[k]); k++)
-		;
-	if (!wrong && (!word || k == MDL_ARRAY_SIZE(kinds)))
-		wrong = "the kind (loop, waker, sleeper or endless)";
-	g.kind = (enum sim_kind)k;
-	g.disobeys = g.kind == SIM_ENDLESS_KERNEL;
-	/* The rest, also with ":" in it. */
-	for (char *rest = wrong ? NULL : save, *pair; (pair = strsep(&rest, ",")) && !wrong;) {
-		char *value = strchr(pair, '=');
-
-		if (!*pair)
-			continue;
-		if (!value) {
-			wrong = pair;
-			break;
-		}
-		*value++ = 0;
-		if (!parse_key(&g, pair, value))
-			wrong = pair;
-	}
-	if (!wrong && g.kind == SIM_WAKER && g.every.choices && !g.every.ns[0])
-		wrong = "every";
-	if (wrong) {
-		fprintf(stderr, "medley-sim: --vgpu %s: wrong or unknown: %s\n", spec, wrong);
-		free(copy);
-		free(g.spec);
-		return -EINVAL;
-	}
+	if (copy && g.spec)
+		err = parse_spec(&g, copy);
 	free(copy);
-	*ret_group = g;
-	return 0;
+	if (err)
+		free(g.spec);
+	else
+		*ret_group = g;
+	return err;
 }
