@@ -122,8 +122,6 @@ void executor_free(struct executor *x)
 		unlink_from_vgpu(x);
 	place_end(x);
 	x->ready_source = sd_event_source_disable_unref(x->ready_source);
-	x->want_source = sd_event_source_disable_unref(x->want_source);
-	x->want_timer = sd_event_source_disable_unref(x->want_timer);
 	process_end_now(&x->process);
 	if (x->lease)
 		munmap(x->lease, sizeof(*x->lease));

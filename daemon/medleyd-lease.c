@@ -17,13 +17,20 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 
+#include "base/cleanup.h"
 #include "base/fd.h"
 
-/* A WANT eventfd that signals more often than this is looked at only once a window. */
-#define WANTS_MAX	500
-#define WANTS_WINDOW_NS (10 * MDL_NS_PER_MS)
+/*
+ * How often the wishes of one vGPU are looked at, however many contexts signal them: so often at once, and then not before the
+ * window is over. A flood costs medleyd a few percent of a CPU for each vGPU, and a guest that really wants and leaves the GPU
+ * this often waits a fraction of a quantum longer.
+ */
+#define WANTS_MAX	 10
+#define WANTS_WINDOW_NS	 MDL_NS_PER_MS
+#define WANTS_AT_ONCE	 64 /* executors in one look */
 
 /* ---- one executor's page and process ---- */
 
@@ -365,53 +372,54 @@ void lease_update(struct vgpu *v)
 	lease_rearm(v->gpu);
 }
 
-static int on_want_timer(sd_event_source *s, uint64_t usec, void *arg)
+/*
+ * Some of its executors have signalled WANT. Edge-triggered: their counters are never read, and however often one has
+ * signalled since the last look, it is here once.
+ */
+static int on_wants(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
-	struct executor *x = arg;
+	struct epoll_event ev[WANTS_AT_ONCE];
+	struct vgpu *v = arg;
+	int n = epoll_wait(v->wants_fd, ev, MDL_ARRAY_SIZE(ev), 0);
 
-	x->want_timer = sd_event_source_disable_unref(x->want_timer);
-	sd_event_source_set_enabled(x->want_source, SD_EVENT_ON);
+	for (int i = 0; i < n; i++)
+		place_look(ev[i].data.ptr);
+	lease_update(v);
 	return 0;
 }
 
-static int on_want(sd_event_source *s, int fd, uint32_t revents, void *arg)
+static int watch_wants(struct vgpu *v)
 {
-	struct executor *x = arg;
-	uint64_t now = mdl_now_ns();
+	int err;
 
-	mdl_eventfd_take(x->want_fd);
-	if (now - x->want_window_ns > WANTS_WINDOW_NS) {
-		x->want_window_ns = now;
-		x->wants = 0;
-	}
-	if (++x->wants > WANTS_MAX &&
-	    sd_event_add_time_relative(x->m->event, &x->want_timer, CLOCK_MONOTONIC,
-				       WANTS_WINDOW_NS / 1000, 1000, on_want_timer, x) >= 0)
-		sd_event_source_set_enabled(x->want_source, SD_EVENT_OFF);
-	place_look(x);
-	if (!x->killed)
-		lease_update(x->vgpu);
-	return 0;
+	v->wants_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (v->wants_fd < 0)
+		return -errno;
+	err = sd_event_add_io(v->m->event, &v->wants_source, v->wants_fd, EPOLLIN, on_wants, v);
+	if (err >= 0)
+		err = sd_event_source_set_priority(v->wants_source, PRIORITY_LEASE);
+	if (err >= 0)
+		err = sd_event_source_set_ratelimit(v->wants_source, WANTS_WINDOW_NS / 1000, WANTS_MAX);
+	return err < 0 ? err : 0;
 }
 
 void lease_join(struct executor *x)
 {
-	int err = sd_event_add_io(x->m->event, &x->want_source, x->want_fd, EPOLLIN, on_want, x);
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.ptr = x };
 
-	if (err < 0) {
+	if (epoll_ctl(x->vgpu->wants_fd, EPOLL_CTL_ADD, x->want_fd, &ev) < 0) {
 		/* Without its wishes it is useless: it ends, and the device is told. */
 		executor_kill(x);
 		return;
 	}
-	sd_event_source_set_priority(x->want_source, PRIORITY_LEASE);
 	account_admit(x);
 	lease_update(x->vgpu);
 }
 
 void lease_leave(struct executor *x)
 {
-	x->want_source = sd_event_source_disable_unref(x->want_source);
-	x->want_timer = sd_event_source_disable_unref(x->want_timer);
+	/* By hand: it has the description open too, so closing our descriptor does not take it out of the set. */
+	epoll_ctl(x->vgpu->wants_fd, EPOLL_CTL_DEL, x->want_fd, NULL);
 	if (x->vgpu->entity.state != MDL_SCHED_DETACHED)
 		lease_update(x->vgpu);
 }
@@ -445,7 +453,9 @@ int lease_attach(struct vgpu *v)
 	int err;
 
 	v->entity.owner = v;
-	err = mdl_sched_attach(v->gpu->sched, &v->entity, mdl_now_ns());
+	err = watch_wants(v);
+	if (!err)
+		err = mdl_sched_attach(v->gpu->sched, &v->entity, mdl_now_ns());
 	if (!err)
 		trace_attach(v);
 	return err;
@@ -454,6 +464,8 @@ int lease_attach(struct vgpu *v)
 /* All of its executors are gone. */
 void lease_detach(struct vgpu *v)
 {
+	v->wants_source = sd_event_source_disable_unref(v->wants_source);
+	mdl_close_fd(&v->wants_fd);
 	if (v->entity.state == MDL_SCHED_DETACHED)
 		return;
 	if (lease_holding(v)) {

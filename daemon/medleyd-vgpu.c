@@ -376,7 +376,7 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req,
 	v->m = m;
 	v->inst = inst;
 	v->gpu = inst->pgpu->owner;
-	v->link = v->listen_fd = v->device.pidfd = -1;
+	v->link = v->listen_fd = v->wants_fd = v->device.pidfd = -1;
 	v->created_ns = mdl_now_ns();
 	v->fault_log = v->lost_log = v->protocol_log = limit;
 	snprintf(v->socket_path, sizeof(v->socket_path), "%s/vgpu/%s.sock", m->rundir.path,

@@ -116,7 +116,7 @@ struct executor {
 	struct mdl_lease *lease;
 	int control, map; /* the device's ends, until they are handed over */
 	int grant_fd, want_fd;
-	sd_event_source *ready_source, *want_source, *want_timer;
+	sd_event_source *ready_source;
 	uint64_t started_ns;
 	bool warm;
 	uint64_t warm_cpu_ns; /* what getting warm took */
@@ -132,8 +132,6 @@ struct executor {
 	bool stopped; /* and the process has stopped */
 	bool confined; /* burns without lease: stopped whenever it has none */
 	uint64_t confined_until_ns, confine_ns;
-	uint64_t want_window_ns; /* flood limit of the WANT eventfd */
-	uint32_t wants;
 
 	uint64_t cpu_ns; /* process CPU clock at the last look */
 	uint64_t claim_ns; /* busy time by the page at the last look */
@@ -182,6 +180,8 @@ struct vgpu {
 	int link, listen_fd;
 	sd_event_source *link_source, *restart_timer, *open_timer;
 	struct executor *executors;
+	int wants_fd; /* epoll: the WANT eventfds of all of them */
+	sd_event_source *wants_source;
 	uint64_t open_wanted; /* bit per context: asked for an executor */
 	int64_t burn_ns; /* CPU time that all of its executors may yet use without a lease */
 	uint64_t open_tat_ns; /* pace of executors handed out, see executor_serve() */

@@ -17,6 +17,7 @@
  *   late     always has work; says that it has none, for a moment, just before each turn's end
  *   flip     always has work; while it has no lease it says, again and again, that it has none and that it has
  *   cheat    as hog, and says all the time that a new packet has begun
+ *   brief    has 2 us of work, again and again, each piece once the one before is done: a guest that waits for each packet
  *   crash    dies of a stray access
  *   wants    signals WANT without end
  *   garbage  writes nonsense all over its page
@@ -204,6 +205,9 @@ static void behave(void)
 	case FAKE_FLIP:
 		flip();
 		break;
+	case FAKE_BRIEF:
+		for (;;)
+			run(2 * US, true, true);
 	case FAKE_SNEAK:
 		spin(FOREVER);
 		break;

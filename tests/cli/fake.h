@@ -23,7 +23,8 @@ enum {
 	FAKE_STUCK,
 	FAKE_CHEAT,
 	FAKE_LATE,
-	FAKE_FLIP
+	FAKE_FLIP,
+	FAKE_BRIEF
 };
 
 static inline uint32_t fake_behaviour(const char *word)
@@ -31,7 +32,7 @@ static inline uint32_t fake_behaviour(const char *word)
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
 					     "sneak", "crash", "wants", "garbage", "nap",
 					     "sip",   "thief", "doze",	"stuck",   "cheat",
-					     "late",  "flip" };
+					     "late",  "flip",  "brief" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

@@ -464,6 +464,44 @@ def case_noise():
         check(used < 0.5, f"medleyd used {used:.2f} of a CPU")
 
 
+def medleyd_cpu(*names):
+    """CPUs that medleyd uses beside vGPUs of these names."""
+    with Daemon() as d:
+        api = d.api()
+        for n in names:
+            create(api, n)
+            wait_for(lambda n=n: api.show(n)["contexts"] == n.count("."), "all have executors")
+        c0, t0 = cpu_ns(d.proc.pid), time.monotonic()
+        time.sleep(2)     # a measurement
+        return (cpu_ns(d.proc.pid) - c0) / 1e9 / (time.monotonic() - t0)
+
+
+def case_want_flood():
+    """A vGPU that floods medleyd with wishes from eight contexts costs it hardly more than from one, and little."""
+    seen = []
+    for _ in range(3):     # the machine may be busy just then
+        seen.append((medleyd_cpu("f.wants"), medleyd_cpu("f" + 8 * ".wants")))
+        print("# medleyd uses {:.3f} of a CPU beside a flood from one context, {:.3f} beside one from eight".format(*seen[-1]))
+        if seen[-1][1] < min(0.25, seen[-1][0] + 0.12):
+            return
+    raise Failed(f"medleyd uses of a CPU: {seen}")
+
+
+def case_brief():
+    """Honest ones that wait for each packet of 2 us, in eight contexts, lose no turns by the limit on wishes."""
+    with Daemon() as d:
+        api, name = d.api(), "b" + 8 * ".brief"
+        create(api, "o.obey")
+        create(api, name)
+        wait_for(lambda: api.show(name)["contexts"] == 8, "all have executors")
+        before = api.show(name)["commands"]
+        parts = turns(api, 1.5, "o.obey", name)
+        done = api.show(name)["commands"] - before
+        print(f"# turns {parts}, {done} packets")
+        check(abs(parts[1] - 0.5) < 0.12, f"parts {parts}")
+        check(done > 2000, f"{done} packets in its turns")
+
+
 def case_idle_costs_nothing():
     with Daemon() as d:
         api = d.api()
