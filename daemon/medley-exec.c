@@ -42,6 +42,7 @@ int main(int argc, char **argv)
 	int opt;
 
 	mdl_log_init("medley-exec", MDL_LOG_INFO);
+	argv[0] = program_invocation_short_name; /* what getopt's errors begin with */
 	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		if (opt == 'u' && number(optarg, UID_MAX, &n)) {
 			options.uid = (uid_t)n;

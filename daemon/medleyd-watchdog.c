@@ -58,8 +58,7 @@ void watchdog_end_hold(struct vgpu *v)
 static void reset(struct executor *x)
 {
 	struct vgpu *v = x->vgpu;
-	uint64_t packet = atomic_load_explicit(&x->lease->packet, memory_order_relaxed),
-		 ran_ms = x->packet_ns / MDL_NS_PER_MS;
+	uint64_t packet = atomic_load_explicit(&x->lease->packet, memory_order_relaxed);
 
 	x->lost_error = MDL_ERR_TIMEOUT;
 	x->lost_chan = packet >> 32 < v->inst->type.channels ? (uint16_t)(packet >> 32) :
@@ -67,8 +66,10 @@ static void reset(struct executor *x)
 	x->lost_tag = (uint32_t)packet;
 	v->resets++;
 	mdl_log_limited(&v->lost_log, MDL_LOG_WARN,
-			"%s: a kernel of context %u has used %llu ms of the GPU: context reset",
-			v->inst->name, x->ctx, (unsigned long long)ran_ms);
+			"%s: a kernel of context %u has used %.3f s of the GPU, its limit is %g s: "
+			"context reset ('medley set %s --kernel-limit TIME' changes the limit)",
+			v->inst->name, x->ctx, (double)x->packet_ns / MDL_NS_PER_S,
+			(double)v->kernel_limit_ns / MDL_NS_PER_S, v->inst->name);
 	if (!v->lost_log.dropped)
 		api_event(v->m, "reset", v,
 			  json_pack("{s:i, s:I}", "context", x->ctx, "ran_ns",

@@ -277,6 +277,7 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		.socket_uid = (uid_t)-1,
 		.socket_gid = (gid_t)-1,
 	};
+	argv[0] = program_invocation_short_name; /* what getopt's errors begin with */
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		const char *name = options[index].name;
 

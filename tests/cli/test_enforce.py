@@ -60,6 +60,8 @@ def case_watchdog_live():
         api("set", vgpu="s.stuck.reopen", kernel_limit_ns=200 * MS)
         event = wait_event(watcher, "reset", "s.stuck.reopen")
         check(event["ran_ns"] > 600 * MS, f"ran {event['ran_ns']} ns")
+        wait_for(lambda: "s.stuck.reopen: a kernel of context" in d.log() and "its limit is 0.2 s: context reset ('medley set s.stuck.reopen --kernel-limit TIME'"
+                 in d.log(), "the log says what the limit is, and how to change it")
         check(time.monotonic() - t0 < 5, "and ends now that it has one")
         # It opens a new one, which is stuck too.
         event = wait_event(watcher, "reset", "s.stuck.reopen")

@@ -197,6 +197,7 @@ def case_start():
                         ["--libexec-dir", "/nonexistent"], ["--runtime-dir", "/proc/x/y"]):
             refuse(*options)
         check("round-robin" in refuse("--policy", "nice"), "known policies are listed")
+        check(refuse("--frob") == "medleyd: unrecognized option '--frob'\n", "not with the program's path before it")
         d.start()
         check(f"(pid {d.proc.pid})" in refuse(), "a live medleyd is named")
         api = d.api()
