@@ -55,7 +55,7 @@ static void text_entry(struct trace_writer *w, const json_t *e)
 	if (!strcmp(text_of(e, "kind"), "params"))
 		fprintf(w->out,
 			" weight %" PRIu64 ", cap %" PRIu64 ", reservation %" PRIu64
-			", share %" PRIu64 ", priority %s, quantum %" PRIu64 " us",
+			", share-percent %" PRIu64 ", priority %s, quantum %" PRIu64 " us",
 			int_of(e, "weight"), int_of(e, "cap"), int_of(e, "reservation"),
 			int_of(e, "share_percent"), text_of(e, "priority"),
 			int_of(e, "quantum_ns") / 1000);
