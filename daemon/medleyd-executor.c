@@ -31,7 +31,6 @@
 #define WARMING_NICE	 10
 #define WARMING_AT_ONCE	 2 /* each start burns a CPU for a while */
 #define WAITING_EXTRA	 4 /* started beyond the pool's size for those who wait */
-#define WARM_LIMIT_NS	 (60 * MDL_NS_PER_S)
 #define POOL_DEATHS_MAX	 5 /* in a row: those who wait are refused */
 /* Pace of one vGPU: this many at once, then one each interval. */
 #define OPEN_BURST	 16
@@ -375,6 +374,7 @@ void executor_pool_fill(struct manager *m)
 {
 	uint32_t idle = 0, warming = 0, waiting = waiting_contexts(m);
 	uint64_t now = mdl_now_ns();
+	const char *why;
 	int err = 0;
 
 	if (m->stopping)
@@ -386,9 +386,9 @@ void executor_pool_fill(struct manager *m)
 		warming += !x->warm;
 		if (!x->warm)
 			set_nice(x, !anybody_hurries(m));
-		if (!x->warm && now - x->started_ns > WARM_LIMIT_NS) {
-			mdl_log_limited(&m->pool_log, MDL_LOG_WARN,
-					"executor does not get ready: ended");
+		why = x->warm ? NULL : warm_look(x, now);
+		if (why) {
+			mdl_log_limited(&m->pool_log, MDL_LOG_WARN, "executor %s: ended", why);
 			process_signal(&x->process, SIGKILL);
 		}
 	}
@@ -402,7 +402,7 @@ void executor_pool_fill(struct manager *m)
 		uint64_t pause = 100 * MDL_NS_PER_MS << mdl_min_u64(m->pool_deaths, 7);
 
 		if (now - m->pool_last_ns < pause) {
-			pool_later(m, pause - (now - m->pool_last_ns));
+			pool_later(m, mdl_min_u64(pause - (now - m->pool_last_ns), WARM_LOOK_NS));
 			return;
 		}
 	}
@@ -422,7 +422,7 @@ void executor_pool_fill(struct manager *m)
 		refuse_waiting(m, -err);
 		pool_later(m, MDL_NS_PER_S);
 	} else if (warming) {
-		pool_later(m, WARM_LIMIT_NS);
+		pool_later(m, WARM_LOOK_NS);
 	}
 }
 

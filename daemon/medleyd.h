@@ -7,6 +7,7 @@
  *   medleyd-reaper.c    gives up the numbers of ended ones, aside
  *   medleyd-vgpu.c      a vGPU's life: its device process, the link to it
  *   medleyd-executor.c  executors: the warm pool, handing them to contexts
+ *   medleyd-warm.c      executors that do not get ready
  *   medleyd-lease.c     carries out the scheduler's decisions on lease pages and processes
  *   medleyd-place.c     moves front ends off CPUs that they must share
  *   medleyd-account.c   who used the GPU how long; executors that lie
@@ -119,6 +120,10 @@ struct executor {
 	sd_event_source *ready_source;
 	uint64_t started_ns;
 	bool warm;
+	struct warming {
+		uint64_t look_ns, cpu_ns; /* the last look, and the CPU clock when it last got on */
+		uint32_t quiet; /* looks since */
+	} warming;
 	uint64_t warm_cpu_ns; /* what getting warm took */
 	bool expected; /* its end was asked for: no reason for a log line */
 	bool killed;
@@ -158,6 +163,11 @@ void executor_serve(struct manager *m);
 /* Finished with: killed; when it is dead its device is told CTX_LOST. */
 void executor_kill(struct executor *x);
 void executor_free(struct executor *x);
+
+/* ---- medleyd-warm.c ---- */
+#define WARM_LOOK_NS MDL_NS_PER_S
+/* Needed every WARM_LOOK_NS while it gets warm, harmless more often. NULL, or why it should be ended. */
+const char *warm_look(struct executor *x, uint64_t now);
 
 /* ---- medleyd-vgpu.c ---- */
 enum trace_kind { /* of what medleyd-trace.c records */

@@ -630,6 +630,24 @@ def case_bad_executors():
         busy(api, "c.obey")
 
 
+def case_mute_executors():
+    """Executors that do nothing and never get ready are given up within half a minute; it gets better when they do."""
+    d = Daemon()
+    d.exec_mode("mute")
+    with d:
+        api = d.api()
+        create(api, "a.obey")
+        wait_for(lambda: len(d.executors()) == 2, "two start")
+        mute = d.executors()
+        time.sleep(5)     # a measurement
+        check(d.executors() == mute, "not at the first delay")
+        d.exec_mode("")
+        wait_for(lambda: "and does nothing: ended" in d.log(), "given up", 45)
+        busy(api, "a.obey")
+        check("granted 0 error 0" in d.log() and d.log().count("granted") == 1, "the context waited, and was not refused")
+        wait_for(lambda: not [p for p in mute if alive(p)], "they are gone")
+
+
 def case_pool():
     d = Daemon("--pool", "3")
     d.exec_mode("slow")
