@@ -34,7 +34,10 @@ struct api_client {
 	char *in, *out;
 	size_t in_bytes, out_bytes, out_done, out_room;
 	uint64_t heard_ns, wrote_ns;
-	bool subscribed, closing; /* closing: after the last reply is out */
+	uint32_t later; /* replies that are due, and not made yet */
+	bool more_lines; /* complete, and not run yet */
+	bool subscribed;
+	bool closing, ended; /* runs no more requests; has sent all that it will */
 	bool in_use; /* a handler runs: freed when it has returned */
 	bool dead;
 };
@@ -71,7 +74,7 @@ static void want_events(struct api_client *c)
 {
 	bool full = c->in_bytes >= LINE_BYTES_MAX;
 	uint32_t events =
-		(c->closing || full ? 0 : EPOLLIN) | (c->out_bytes > c->out_done ? EPOLLOUT : 0);
+		(c->closing || c->ended || full ? 0 : EPOLLIN) | (c->out_bytes > c->out_done ? EPOLLOUT : 0);
 
 	sd_event_source_set_io_events(c->source, events);
 }
@@ -95,7 +98,6 @@ static void flush(struct api_client *c)
 		free(c->out);
 		c->out = NULL;
 		c->out_done = c->out_bytes = c->out_room = 0;
-		c->dead = c->dead || c->closing;
 	}
 }
 
@@ -184,7 +186,10 @@ static void run_request(struct api_client *c, json_t *request)
 	}
 	call.id = id;
 	call.params = params;
+	/* Before: a method that is answered later may be answered before it returns. */
+	c->later++;
 	result = method_run(&call, method);
+	c->later -= !call.later;
 	if (result)
 		send_line(c, json_pack("{s:O?, s:o}", "id", id, "result", result));
 	else if (!call.later)
@@ -234,19 +239,25 @@ static void run_lines(struct api_client *c)
 	if (!end && c->in_bytes >= LINE_BYTES_MAX && !c->closing) {
 		send_error(c, NULL, "too-long", "a request is at most 65536 bytes");
 		c->closing = true;
-		c->dead = c->dead || !c->out_bytes;
 	}
-	sd_event_source_set_enabled(c->more, end && !c->closing ? SD_EVENT_ON : SD_EVENT_OFF);
+	c->more_lines = end && !c->closing;
+	sd_event_source_set_enabled(c->more, c->more_lines ? SD_EVENT_ON : SD_EVENT_OFF);
 	if (!c->in_bytes) {
 		free(c->in);
 		c->in = NULL;
 	}
 }
 
+/* Everything that was asked is answered, and nothing more will be. One that hangs up altogether is not waited for. */
+static bool finished(const struct api_client *c)
+{
+	return (c->closing || c->ended) && !c->more_lines && !c->later && c->out_done == c->out_bytes;
+}
+
 static void settle_client(struct api_client *c)
 {
 	c->in_use = false;
-	if (c->dead)
+	if (c->dead || finished(c))
 		free_client(c);
 	else
 		want_events(c);
@@ -277,9 +288,8 @@ static void read_input(struct api_client *c)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		/* An end of input ends the connection once what was asked is answered. */
-		c->closing = true;
-		c->dead = n < 0 || c->out_bytes == c->out_done;
+		c->ended = true;
+		c->dead = n < 0;
 		return;
 	}
 	c->heard_ns = mdl_now_ns();
@@ -294,7 +304,7 @@ static int on_client(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	c->in_use = true;
 	if (revents & EPOLLOUT)
 		flush(c);
-	if (!c->dead && !c->closing && (revents & EPOLLIN))
+	if (!c->dead && !c->closing && !c->ended && (revents & EPOLLIN))
 		read_input(c);
 	else if (!(revents & (EPOLLIN | EPOLLOUT)))
 		c->dead = true; /* hung up while we wanted nothing of it, or an error */
@@ -438,6 +448,7 @@ void api_reply_later(struct manager *m, uint64_t client, json_t *id, json_t *res
 
 	for (struct api_client *c = m->api ? m->api->clients : NULL; c; c = c->next) {
 		if (c->number == client) {
+			c->later--;
 			push(c, reply);
 			return;
 		}

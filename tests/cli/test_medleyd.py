@@ -760,6 +760,46 @@ def read_all(s):
         return data
 
 
+def case_half_closed():
+    """Who has said all, and shuts down that side, still hears every answer, late ones too, and then the end; nothing stays."""
+    with Daemon() as d:
+        api = d.api()
+        fds = open_fds(d.proc.pid)
+
+        def ask(*lines):
+            s = raw(d)
+            s.sendall(b"".join(line + b"\n" for line in lines))
+            s.shutdown(socket.SHUT_WR)
+            replies = [json.loads(line) for line in read_all(s).splitlines()]
+            s.close()
+            return replies
+
+        for name in ("a.obey.hog", "b.idle", "c.silent"):
+            create(api, name)
+        busy(api, "a.obey.hog")
+        # Answered when all of its processes are gone.
+        for i, name in enumerate(("a.obey.hog", "b.idle", "c.silent")):
+            replies = ask(b'{"id":%d,"method":"remove","params":{"vgpu":"%s"}}' % (i, name.encode()))
+            check(len(replies) == 1 and replies[0]["id"] == i and "uuid" in replies[0]["result"], f"{name}: {replies}")
+            check(name not in [v["name"] for v in api("list")], "and it is removed by then")
+        # More lines than are run in one go; the late answer is the last one, and the half line no request.
+        create(api, "d.obey")
+        busy(api, "d.obey")
+        replies = ask(b'{"id":-1,"method":"remove","params":{"vgpu":"d.obey"}}',
+                      *(b'{"id":%d,"method":"version"}' % i for i in range(100)), b'{"id":100,"method":"no-such"}', b'{"id":10')
+        check(sorted(r["id"] for r in replies if "id" in r and r["id"] is not None) == list(range(-1, 101)), f"all are answered: {replies}")
+        check(ask() == [] and ask(b"") == [] and ask(b'{"id":1,"method":"subscribe"}') == [{"id": 1, "result": {}}], "nothing is waited for")
+        # Hangs up while its answer is due: gone at once.
+        create(api, "e.obey")
+        busy(api, "e.obey")
+        s = raw(d)
+        s.sendall(b'{"id":1,"method":"remove","params":{"vgpu":"e.obey"}}\n')
+        s.shutdown(socket.SHUT_WR)
+        s.close()
+        wait_for(lambda: api("list") == [], "removed")
+        wait_for(lambda: open_fds(d.proc.pid) == fds, f"descriptors: {open_fds(d.proc.pid)}, before {fds}")
+
+
 def case_hostile_clients():
     with Daemon() as d:
         api = d.api()
