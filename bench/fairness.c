@@ -456,7 +456,7 @@ json_t *fairness_run(const struct shared_options *o)
 {
 	/* No pool: refilling it would use CPU time while guests are measured. */
 	struct fleet fleet, *f = &fleet;
-	struct plan plan = { .start_ns = mdl_now_ns() };
+	struct plan plan = { 0 };
 	json_t *rows = json_array();
 	bool ok = fleet_start(f, o->bin, o->dir, "0");
 
@@ -470,6 +470,8 @@ json_t *fairness_run(const struct shared_options *o)
 
 		/* Those that rest while others start would be asked for work that they do not have. */
 		ok = f->guests >= n || (fleet_idle(f) && fleet_grow(f, n, false));
+		if (!i)
+			plan.start_ns = mdl_now_ns();
 		row = ok ? measure(f, run) : NULL;
 		if (!row) {
 			ok = false;
