@@ -6,6 +6,7 @@ import signal
 import sys
 
 import cases
+import cpu_cases  # noqa: F401 (adds its cases)
 import enforce_cases  # noqa: F401 (adds its cases)
 import hostile_cases  # noqa: F401 (adds its cases)
 import trace_cases  # noqa: F401
