@@ -56,8 +56,8 @@ static const char usage[] =
 	"                         nothing else of Medley's does; VMs belong on the others\n"
 	"  --pool N               executors kept ready (2)\n"
 	"  --policy NAME          scheduling policy (fair)\n"
-	"  --quantum-us N         a vGPU's turn while others wait (2000)\n"
-	"  --grace-us N           between asking for the GPU and taking it (50)\n"
+	"  --quantum TIME         a vGPU's turn while others wait (2ms)\n"
+	"  --grace TIME           between asking for the GPU and taking it (50us)\n"
 	"  --nonpreemptive        never take it from a kernel that runs\n"
 	"  --kernel-limit TIME    GPU time that one kernel may use, as 500ms; 0: any (60s)\n"
 	"  --socket-mode MODE     mode of vGPU sockets, octal (0600)\n"
@@ -103,13 +103,16 @@ static uint64_t size(const char *option, const char *text)
 	return v;
 }
 
-static uint64_t duration(const char *option, const char *text, uint64_t min, uint64_t max)
+/* zero: that is allowed too, whatever the least time. */
+static uint64_t duration(const char *option, const char *text, bool zero, uint64_t min,
+			 uint64_t max)
 {
 	uint64_t ns;
 
-	if (!mdl_duration_parse(text, &ns) || (ns && ns < min) || ns > max)
-		die("--%s: '%s' is not 0, nor a time from %llu us to %llu s, as 500us, 2ms or 1.5s",
-		    option, text, (unsigned long long)(min / MDL_NS_PER_US),
+	if (!mdl_duration_parse(text, &ns) || (ns ? ns < min : !zero) || ns > max)
+		die("--%s: '%s' is not %sa time from %llu us to %llu s, as 500us, 2ms or 1.5s",
+		    option, text, zero && min ? "0, nor " : "",
+		    (unsigned long long)(min / MDL_NS_PER_US),
 		    (unsigned long long)(max / MDL_NS_PER_S));
 	return ns;
 }
@@ -249,8 +252,8 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 		{ "compute-cpus", required_argument, NULL, CPUS },
 		{ "pool", required_argument, NULL, POOL },
 		{ "policy", required_argument, NULL, POLICY },
-		{ "quantum-us", required_argument, NULL, QUANTUM },
-		{ "grace-us", required_argument, NULL, GRACE },
+		{ "quantum", required_argument, NULL, QUANTUM },
+		{ "grace", required_argument, NULL, GRACE },
 		{ "nonpreemptive", no_argument, NULL, NONPREEMPTIVE },
 		{ "kernel-limit", required_argument, NULL, KERNEL_LIMIT },
 		{ "socket-mode", required_argument, NULL, MODE },
@@ -307,19 +310,18 @@ static void parse_arguments(struct options *o, int argc, char **argv)
 			o->pool = (uint32_t)number(name, optarg, 0, 64, 10);
 			break;
 		case QUANTUM:
-			o->sched.quantum_ns = number(name, optarg, QUANTUM_MIN_NS / 1000,
-						     MDL_SCHED_QUANTUM_MAX_NS / 1000, 10) *
-					      1000;
+			o->sched.quantum_ns = duration(name, optarg, false, QUANTUM_MIN_NS,
+						       MDL_SCHED_QUANTUM_MAX_NS);
 			break;
 		case GRACE:
-			o->sched.grace_ns = number(name, optarg, 0, GRACE_MAX_NS / 1000, 10) * 1000;
+			o->sched.grace_ns = duration(name, optarg, true, 0, GRACE_MAX_NS);
 			break;
 		case NONPREEMPTIVE:
 			o->sched.nonpreemptive = true;
 			break;
 		case KERNEL_LIMIT:
 			o->kernel_limit_ns =
-				duration(name, optarg, KERNEL_LIMIT_MIN_NS, KERNEL_LIMIT_MAX_NS);
+				duration(name, optarg, true, KERNEL_LIMIT_MIN_NS, KERNEL_LIMIT_MAX_NS);
 			break;
 		case MODE:
 			o->socket_mode = (mode_t)number(name, optarg, 0, 0777, 8);

@@ -192,7 +192,7 @@ def case_start():
         check("'3x'" in refuse("--vram", "3x"), "vram")
         for options in (["--vram", "1M"], ["--vram", "-4G"], ["--vram", "99999999T"], ["--pool", "x"], ["--pool", "-1"],
                         ["--compute-cpus", "x"], ["--compute-cpus", "0-"], ["--compute-cpus", "0-1023"],
-                        ["--quantum-us", "0"], ["--socket-mode", "999"], ["--socket-owner", "no-such-user"],
+                        ["--quantum", "0"], ["--quantum", "2"], ["--grace", "11s"], ["--socket-mode", "999"], ["--socket-owner", "no-such-user"],
                         ["--runtime-dir", "relative"], ["--runtime-dir", "/" + "x" * 100], ["argument"], ["--frob"],
                         ["--libexec-dir", "/nonexistent"], ["--runtime-dir", "/proc/x/y"]):
             refuse(*options)

@@ -146,7 +146,7 @@ def case_pgpu_params():
             refused(lambda p=p, valid=valid: api("set-pgpu", **valid, **p), "bad-params", *words)
         refused(lambda: api("set-pgpu", pgpu="gpu7", policy="band"), "not-found", "gpu7")
         check(pgpu(api) == default, "nothing has changed")
-    with Daemon("--policy", "band", "--quantum-us", "500", "--grace-us", "0", "--nonpreemptive", "--kernel-limit", "1.5s") as d:
+    with Daemon("--policy", "band", "--quantum", "500us", "--grace", "0", "--nonpreemptive", "--kernel-limit", "1.5s") as d:
         api = d.api()
         check(pgpu(api) == {"policy": "band", "quantum_ns": 500_000, "grace_ns": 0, "nonpreemptive": True}, "medleyd's options")
         check(api("create", type="share-256m")["kernel_limit_ns"] == 1_500_000_000, "the limit of new vGPUs")
