@@ -300,6 +300,7 @@ static void fair_configure(void *data, const struct mdl_sched_params *params, ui
 		f->contested = MDL_SCHED_NEVER;
 	}
 	f->quantum_ns = params->quantum_ns;
+	f->nonpreemptive = params->nonpreemptive;
 }
 
 static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
@@ -470,13 +471,13 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 
 /*
  * What the new holder gets beyond a quantum because few compete. One that says how long its turns are
- * is taken at its word.
+ * is taken at its word. Where nobody is stopped, any kernel begun in the longer turn may be a long one.
  */
 static uint64_t extra(const struct mdl_fair *f, const struct mdl_fair_entity *holder)
 {
 	uint64_t n = 1;
 
-	if (holder->favoured || holder->entity->params.quantum_ns)
+	if (f->nonpreemptive || holder->favoured || holder->entity->params.quantum_ns)
 		return 0;
 	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
 		const struct mdl_fair_entity *fe = from_link(l);

@@ -98,6 +98,7 @@ typedef __int128 mdl_vtime; /* GPU nanoseconds << 16, for each unit of weight */
 struct mdl_fair {
 	struct mdl_sched_list waiting; /* mdl_fair_entity.link, oldest first */
 	uint64_t quantum_ns;
+	bool nonpreemptive;
 	struct mdl_fair_entity *holder;
 	uint64_t since; /* the holder's grant or last charge */
 	uint64_t granted; /* the holder's grant */

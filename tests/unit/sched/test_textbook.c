@@ -571,7 +571,8 @@ static void fair_renewal(void)
 
 /*
  * Of the default weight each, q = 2 ms: beside one other a turn is 4 ms, beside two 8/3, beside three
- * 2. One that waits and has a cap keeps it at a quantum, as does a length of one's own.
+ * 2. One that waits and has a cap keeps it at a quantum, as do a length of one's own and a GPU without
+ * preemption.
  */
 static void fair_long_turns(void)
 {
@@ -587,12 +588,13 @@ static void fair_long_turns(void)
 		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n, "R0 G1");
 		finish();
 	}
-	for (int own = 0; own < 2; own++) {
+	for (int why = 0; why < 3; why++) {
+		params.nonpreemptive = why == 2;
 		setup(&mdl_sched_fair, 2, 2 * MS);
-		if (own)
+		if (why == 0)
 			set(0, (struct mdl_sched_entity_params) { .weight = 256,
 								  .quantum_ns = 2 * MS });
-		else
+		else if (why == 1)
 			set(1, (struct mdl_sched_entity_params) { .weight = 256,
 								  .cap_percent = 90 });
 		submit(0, ENDLESS);
@@ -601,6 +603,7 @@ static void fair_long_turns(void)
 		step(6 * MS, "R0 G1");
 		finish();
 	}
+	params.nonpreemptive = false;
 }
 
 /* What nobody else wanted is not paid for: 0 is alone for 50 ms, then each has half. */
