@@ -72,7 +72,10 @@ struct mdl_backend_ops {
 	int (*compile_fd)(struct mdl_backend *b);
 	/* -EINPROGRESS, or 0: done; *ret_built is set when it was a program_load. */
 	int (*compile_poll)(struct mdl_backend *b, uint32_t *ret_program, const struct mdl_program_built **ret_built);
-	/* Runs to completion. Only inside a lease. -EIO: the runtime refused. */
+	/*
+	 * Runs to completion. Only inside a lease. -EAGAIN: not what launch_ready() saw, since the program was replaced or unloaded: ask
+	 * that again. -EIO: the runtime refused.
+	 */
 	int (*launch)(struct mdl_backend *b, const struct mdl_launch *l);
 	/*
 	 * Calls fn(arg) once on each thread that runs guest code, to prepare it; nothing is running then. A backend without such threads

@@ -203,46 +203,63 @@ static void start_codegen(struct mdl_backend *b, const struct mdl_launch *l, str
 	cpu_compile_submit(b);
 }
 
+/* A launch, checked against the kernel that is there now. */
+struct checked {
+	struct cpu_kernel *kernel;
+	const struct mdl_hw_kernel_info *info;
+	size_t local[3];
+	struct cpu_variant variant;	/* which machine code it needs */
+	struct cpu_variant *code;	/* NULL: not generated */
+};
+
+static int check(struct mdl_backend *b, const struct mdl_launch *l, struct checked *ret_c)
+{
+	struct checked c = { .kernel = find_kernel(b, l, &c.info) };
+
+	if (!c.kernel)
+		return -ENOENT;
+	choose_local(l, c.info, c.local);
+	if (!sizes_ok(b, l, c.info, c.local) || !args_ok(b, l, c.info))
+		return -EINVAL;
+	variant_of(l, c.local, &c.variant);
+	c.code = find_variant(c.kernel, &c.variant);
+	*ret_c = c;
+	return 0;
+}
+
 int cpu_launch_ready(struct mdl_backend *b, const struct mdl_launch *l)
 {
-	const struct mdl_hw_kernel_info *info;
-	struct cpu_kernel *k = find_kernel(b, l, &info);
-	struct cpu_variant want, *have;
-	size_t local[3];
-	int err;
+	struct checked c;
+	int err = check(b, l, &c);
 
-	if (!k)
-		return -ENOENT;
-	choose_local(l, info, local);
-	if (!sizes_ok(b, l, info, local) || !args_ok(b, l, info))
-		return -EINVAL;
-	variant_of(l, local, &want);
-	have = find_variant(k, &want);
-	if (have)
-		return have->error;
-	if (cpu_compile_busy(b))
-		return -EBUSY;
-	err = set_args(b, l, k->kernel);	/* finds values of a wrong size before a compiler is started */
 	if (err)
 		return err;
-	start_codegen(b, l, k, &want, info->name);
+	if (c.code)
+		return c.code->error;
+	if (cpu_compile_busy(b))
+		return -EBUSY;
+	err = set_args(b, l, c.kernel->kernel);	/* finds values of a wrong size before a compiler is started */
+	if (err)
+		return err;
+	start_codegen(b, l, c.kernel, &c.variant, c.info->name);
 	return -EINPROGRESS;
 }
 
+/*
+ * All checks again: since launch_ready() another channel may have put another program under this handle. Its arguments would be taken for
+ * what they are not, a number for the runtime's own object, and the runtime would generate code here, which it must not.
+ */
 int cpu_launch(struct mdl_backend *b, const struct mdl_launch *l)
 {
-	const struct mdl_hw_kernel_info *info;
-	struct cpu_kernel *k = find_kernel(b, l, &info);
-	size_t local[3];
+	struct checked c;
 	int err;
 
-	if (!k)
-		return -ENOENT;
-	choose_local(l, info, local);
-	err = set_args(b, l, k->kernel);
+	if (check(b, l, &c) || !c.code || c.code->error)
+		return -EAGAIN;
+	err = set_args(b, l, c.kernel->kernel);
 	if (err)
 		return err;
-	if (clEnqueueNDRangeKernel(b->cl.queue, k->kernel, l->dims, l->offset, l->global, local, 0, NULL, NULL) != CL_SUCCESS ||
+	if (clEnqueueNDRangeKernel(b->cl.queue, c.kernel->kernel, l->dims, l->offset, l->global, c.local, 0, NULL, NULL) != CL_SUCCESS ||
 	    clFinish(b->cl.queue) != CL_SUCCESS)
 		return -EIO;
 	return 0;

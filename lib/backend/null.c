@@ -95,6 +95,8 @@ static int null_compile_poll(struct mdl_backend *b, uint32_t *ret_program, const
 
 static int null_launch(struct mdl_backend *b, const struct mdl_launch *l)
 {
+	if (null_launch_ready(b, l))
+		return -EAGAIN;
 	b->counts.launches++;
 	return 0;
 }

@@ -75,6 +75,8 @@ struct mdl_exec {
 /* packet.c: the next step of the channel's packet; MDL_STEP_READY from prepare means run may be called, inside the lease. */
 enum mdl_step mdl_packet_prepare(struct mdl_exec *x, struct mdl_exec_chan *c);
 enum mdl_step mdl_packet_run(struct mdl_exec *x, struct mdl_exec_chan *c);
+/* Channel c goes away with the packet that it is at. */
+void mdl_packet_forget(struct mdl_exec *x, struct mdl_exec_chan *c);
 /* Completes it: signal, get, interrupt. */
 void mdl_packet_complete(struct mdl_exec *x, struct mdl_exec_chan *c);
 

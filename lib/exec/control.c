@@ -97,6 +97,7 @@ static int chan_close(struct mdl_exec *x, const void *buf, int *fd)
 		struct mdl_exec_chan *c = x->chan[i];
 
 		mdl_program_forget(x, c);
+		mdl_packet_forget(x, c);
 		x->chan[i] = x->chan[--x->num_chans];
 		chan_free(x, c);
 	}

@@ -290,6 +290,15 @@ enum mdl_step mdl_packet_run(struct mdl_exec *x, struct mdl_exec_chan *c)
 	return step;
 }
 
+void mdl_packet_forget(struct mdl_exec *x, struct mdl_exec_chan *c)
+{
+	struct mdl_lease *page = x->lease.page;
+
+	/* Half done: nobody would say that it is over. Another channel's packet may be the one announced by now. */
+	if (c->have && c->since_ns && atomic_load_explicit(&page->packet, memory_order_relaxed) >> 32 == c->index)
+		atomic_store_explicit(&page->packet_since_ns, 0, memory_order_relaxed);
+}
+
 void mdl_packet_complete(struct mdl_exec *x, struct mdl_exec_chan *c)
 {
 	const struct mdl_hw_packet *p = &c->pkt;

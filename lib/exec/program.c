@@ -260,6 +260,11 @@ enum mdl_step mdl_program_run_dispatch(struct mdl_exec *x, struct mdl_exec_chan 
 	switch (x->ops->launch(x->backend, &c->launch)) {
 	case 0:
 		return MDL_STEP_DONE;
+	case -EAGAIN:
+		/* It has not begun: back to the checks, which say what is wrong with it, or to the compiler. */
+		c->prepared = false;
+		c->since_ns = 0;
+		return MDL_STEP_COMPILING;
 	case -ENOENT:
 	case -EINVAL:
 		return mdl_step_fail(c, MDL_ERR_BAD_PROGRAM, AT(dispatch.args_va));

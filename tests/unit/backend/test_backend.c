@@ -116,6 +116,9 @@ static void null_backend(void)
 	ops->program_unload(b, 4);
 	l.kernel = 0;
 	CHECK_EQ(ops->launch_ready(b, &l), -ENOENT);
+	/* It was ready, and is not any more. */
+	CHECK_EQ(ops->launch(b, &l), -EAGAIN);
+	CHECK_EQ(mdl_null_counts(b).launches, 1);
 	ops->destroy(b);
 }
 

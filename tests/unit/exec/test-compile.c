@@ -4,6 +4,7 @@
 
 #include <poll.h>
 
+#include "base/fd.h"
 #include "base/util.h"
 #include "tests/unit/check.h"
 
@@ -200,7 +201,91 @@ static void aside(void)
 	h_stop(&h);
 }
 
+static void until(const _Atomic uint32_t *word, uint32_t value)
+{
+	for (int i = 0; atomic_load(word) != value; i++) {
+		CHECK(i < H_WAIT_MS);
+		poll(NULL, 0, 1);
+	}
+}
+
+/*
+ * A launch on channel 1 is checked and waits for the lease; then channel 0 puts another program under its handle, compiled but for
+ * the packet's end; then both go on.
+ */
+static void replace_under_launch(struct h *h, const struct mdl_hw_packet *launch, const char *source)
+{
+	struct mdl_hw_packet p = { .opcode = MDL_OP_LOAD_PROGRAM };
+	uint64_t va = h_alloc(h, sizeof(struct mdl_hw_program_load)), src = h_alloc(h, strlen(source)), compiled;
+
+	memcpy(h_ptr(h, src), source, strlen(source));
+	*(struct mdl_hw_program_load *)h_ptr(h, va) = (struct mdl_hw_program_load){
+		.source_va = src, .source_bytes = strlen(source), .result_va = h_alloc(h, 4096), .max_kernels = 1,
+	};
+	p.program.load_va = va;
+	until(&h->lease->want, 0);
+	until(&h->lease->state, MDL_LEASE_IDLE);
+	CHECK(atomic_compare_exchange_strong(&h->lease->state, &(uint32_t){ MDL_LEASE_IDLE }, MDL_LEASE_NONE));
+	h_push(h, 1, launch);
+	until(&h->lease->want, 1);
+	compiled = atomic_load(&h->lease->compile_ns);
+	h_push(h, 0, &p);
+	for (int i = 0; atomic_load(&h->lease->compile_ns) == compiled; i++) {
+		CHECK(i < H_WAIT_MS);
+		poll(NULL, 0, 1);
+	}
+	CHECK_EQ(h->user[1]->get, h->put[1] - 1);
+	atomic_store(&h->lease->state, MDL_LEASE_IDLE);
+	mdl_eventfd_signal(h->grant);
+}
+
+static void replaced(void)
+{
+	static const char first[] = "__kernel void k(ulong v, __global ulong *p) { p[0] = v; }\n",
+			  same[] = "__kernel void k(ulong v, __global ulong *p) { __local ulong t[4]; t[0] = v; p[0] = t[0] + 1; }\n",
+			  other[] = "__kernel void k(__global ulong *p, ulong v) { p[0] = v; }\n",
+			  fewer[] = "__kernel void k(ulong v) { }\n",
+			  wide[] = "__kernel __attribute__((reqd_work_group_size(8, 1, 1))) void k(ulong v, __global ulong *p) { p[0] = v; }\n";
+	/* What is neither an object of the runtime nor readable. */
+	uint64_t v = 0x41414141414141, out;
+	struct mdl_hw_packet p;
+	struct h_args a;
+	struct h h;
+
+	h_start(&h, 2);
+	out = h_alloc(&h, 64);
+	a = h_args(&h);
+	h_arg_value(&a, &v, 8);
+	h_arg_buffer(&a, out);
+	p = h_dispatch(0, 0, 1, 1, &a);
+	h_load_ok(&h, 0, first);
+	h_run(&h, 1, &p);
+	CHECK_EQ(*(uint64_t *)h_ptr(&h, out), v);
+	/* It fits the new one as well, whose code is generated aside first. */
+	replace_under_launch(&h, &p, same);
+	CHECK(h_done(&h, 1, H_WAIT_MS) && h_done(&h, 0, H_WAIT_MS));
+	CHECK_EQ(*(uint64_t *)h_ptr(&h, out), v + 1);
+	for (int i = 0; i < 3; i++) {
+		const char *const source[] = { other, fewer, wide };
+		struct mdl_ipc_fault f;
+
+		h_load_ok(&h, 0, first);
+		h_run(&h, 1, &p);
+		replace_under_launch(&h, &p, source[i]);
+		f = h_expect_error(&h, 1);
+		CHECK_EQ(f.error, MDL_ERR_BAD_PROGRAM);
+		CHECK_EQ(f.info, offsetof(struct mdl_hw_packet, dispatch.args_va));
+		CHECK_EQ(f.tag, 77);
+		CHECK(h_done(&h, 0, H_WAIT_MS));
+		CHECK_EQ(atomic_load(&h.lease->packet_since_ns), 0);
+		h_chan_close(&h, 1);
+		h_chan_open(&h, 1);
+	}
+	h_stop(&h);
+}
+
 static const struct check_case cases[] = {
+	{ "replaced", replaced, 120 },
 	{ "errors", errors, 120 },
 	{ "includes", includes, 120 },
 	{ "aside", aside, 60 },

@@ -148,7 +148,42 @@ static void kernel_began(void)
 	h_stop(&h);
 }
 
+/* A channel that is closed in the middle of a copy leaves nothing behind that the watchdog would time; another one's stays told. */
+static void closed_half_done(void)
+{
+	struct mdl_hw_packet p = { .opcode = MDL_OP_FILL, .tag = 5, .fill = { H_HOLE_VA, 1ull << 30, 3, 8 } };
+	const struct mdl_hw_packet barrier = { .opcode = MDL_OP_BARRIER };
+	uint32_t told, other;
+	struct h h;
+
+	h_start(&h, 2);
+	for (int i = 0; i < 512; i++)
+		CHECK_EQ(h_map(&h, H_HOLE_VA + (uint64_t)i * (2 << 20), 2 << 20, MDL_MEM_VRAM, 32 << 20, true), 0);
+	/* Both run a piece or more before the lease is asked for. */
+	h_push(&h, 0, &p);
+	h_push(&h, 1, &p);
+	for (uint32_t seen = 0; seen != 3;) {
+		if (atomic_load(&h.lease->packet_since_ns))
+			seen |= 1u << (atomic_load(&h.lease->packet) >> 32);
+		CHECK(!h.user[0]->get && !h.user[1]->get);
+	}
+	CHECK(atomic_compare_exchange_strong(&h.lease->state, &(uint32_t){ MDL_LEASE_BUSY }, MDL_LEASE_YIELD));
+	wait_state(&h, MDL_LEASE_NONE);
+	told = (uint32_t)(atomic_load(&h.lease->packet) >> 32);
+	other = 1 - told;
+	CHECK(atomic_load(&h.lease->packet_since_ns));
+	h_chan_close(&h, other);
+	CHECK(atomic_load(&h.lease->packet_since_ns));
+	h_chan_close(&h, told);
+	CHECK_EQ(atomic_load(&h.lease->packet_since_ns), 0);
+	h_chan_open(&h, told);
+	grant(&h);
+	h_run(&h, told, &barrier);
+	h_stop(&h);
+}
+
 static const struct check_case cases[] = {
+	{ "closed half done", closed_half_done, 60 },
 	{ "each kernel's beginning is told", kernel_began, 0 },
 	{ "none", none, 60 },
 	{ "yield", yield, 60 },
