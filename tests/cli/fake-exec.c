@@ -18,6 +18,7 @@
  *   flip     always has work; while it has no lease it says, again and again, that it has none and that it has
  *   cheat    as hog, and says all the time that a new packet has begun
  *   brief    has 2 us of work, again and again, each piece once the one before is done: a guest that waits for each packet
+ *   trance   stands still in the kernel while it has the lease, where no stop reaches it; a child gives the lease back, late
  *   crash    dies of a stray access
  *   wants    signals WANT without end
  *   garbage  writes nonsense all over its page
@@ -26,12 +27,15 @@
  * "slow" takes a second, "helper" starts a second process, as the real one does.
  */
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -155,6 +159,35 @@ static void flip(void)
 	}
 }
 
+/*
+ * Shares the memory of its parent, which waits for it in the kernel and stops there only when it is gone. Asked, it gives back when the
+ * manager waits no longer: the parent stops without lease, and with nothing to do.
+ */
+static int trance_child(void *arg)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (atomic_load(&page->state) == MDL_LEASE_BUSY)
+		spin(20 * US);
+	spin(1000 * US);
+	atomic_store(&page->want, 0);
+	move(MDL_LEASE_YIELD, MDL_LEASE_NONE);
+	mdl_eventfd_signal(MDL_FD_EXEC_WANT);
+	_exit(0);
+}
+
+static void trance(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+
+	for (;;) {
+		acquire();
+		if (clone(trance_child, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL) < 0)
+			exit(7);
+		wait(NULL);
+		move(MDL_LEASE_BUSY, MDL_LEASE_IDLE);
+	}
+}
+
 static void start_helper(void)
 {
 	int p[2];
@@ -204,6 +237,9 @@ static void behave(void)
 		break;
 	case FAKE_FLIP:
 		flip();
+		break;
+	case FAKE_TRANCE:
+		trance();
 		break;
 	case FAKE_BRIEF:
 		for (;;)

@@ -24,7 +24,8 @@ enum {
 	FAKE_CHEAT,
 	FAKE_LATE,
 	FAKE_FLIP,
-	FAKE_BRIEF
+	FAKE_BRIEF,
+	FAKE_TRANCE
 };
 
 static inline uint32_t fake_behaviour(const char *word)
@@ -32,7 +33,7 @@ static inline uint32_t fake_behaviour(const char *word)
 	static const char *const names[] = { "idle",  "obey",  "hog",	"light",   "liar",
 					     "sneak", "crash", "wants", "garbage", "nap",
 					     "sip",   "thief", "doze",	"stuck",   "cheat",
-					     "late",  "flip",  "brief" };
+					     "late",  "flip",  "brief", "trance" };
 
 	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(word, names[i]))

@@ -127,6 +127,21 @@ def case_flip():
         check(0.1 < part < 0.26, f"it has {part} of the GPU; by weight 0.2")
 
 
+def case_revive():
+    """Who gave back between the signal that stops it and its stop, too late to be waited for, is continued: it still hears its guest."""
+    with Daemon() as d:
+        api = d.api()
+        create(api, "o.obey")
+        create(api, "t.trance")
+        busy(api, "o.obey", "t.trance")
+        want = api.show("t.trance")["grants"] + 30
+        wait_for(lambda: api.show("t.trance")["grants"] > want, "it gets the GPU again and again")
+        kinds = [i["kind"] for i in json.loads(d.cli("trace", "--json"))["intervals"] if i["name"] == "t.trance"]
+        print(f"# its turns: {({k: kinds.count(k) for k in set(kinds)})}")
+        check(kinds.count("expired") >= 10, "it was stopped too late")
+        check(turns(api, 1, "o.obey", "t.trance")[0] > 0.4, "at its own cost")
+
+
 def sched_ns(pid):
     """CPU time of its only thread, and the time that it waited for a CPU."""
     with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
