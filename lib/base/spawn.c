@@ -70,12 +70,17 @@ static int place_fds(const struct mdl_spawn *spawn, int *report)
 	return 0;
 }
 
-/* What it forks, be it before the parent gets to calm_down(), has an ordinary priority. */
+/*
+ * What it forks, be it before the parent gets to calm_down(), has an ordinary priority. With an ordinary one of its own there is
+ * nothing to ask for: a filter on real-time policies would refuse it.
+ */
 static int keep_priority_to_itself(void)
 {
 	struct sched_param p;
 	int policy = sched_getscheduler(0);
 
+	if (policy != SCHED_RR && policy != SCHED_FIFO && getpriority(PRIO_PROCESS, 0) >= 0)
+		return 0;
 	if (policy < 0 || sched_getparam(0, &p) < 0 ||
 	    sched_setscheduler(0, policy | SCHED_RESET_ON_FORK, &p) < 0)
 		return -errno;

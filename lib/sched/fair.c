@@ -5,9 +5,10 @@
  * What it promises, for any mix of guests, hostile ones included:
  *  1. Weights. A vGPU with work gets its weight's part of the GPU over any time, to within about
  *     one turn of its own and what an unwilling holder takes beyond its turn (which is charged). A
- *     turn is a quantum; two while only two compete, four thirds while three do.
- *  2. Reservations. One with a reservation of r percent gets r percent of any time in which it has
- *     work, less at most two quanta, whatever the weights and however many others there are.
+ *     turn is a quantum; two if only two compete when it begins, four thirds if three do.
+ *  2. Reservations. One that has work and a reservation of r percent gets r percent of any time, less
+ *     at most three quanta, whatever the weights and however many others there are. To one that sleeps
+ *     after each short kernel this holds as far as the others' q/4 in between leave room for it.
  *  3. Caps. One with a cap of c percent gets at most c percent of any time plus one quantum, even
  *     of an idle GPU; what it overruns comes off the next time.
  *  4. Idle time is lent at once and taken back at once: the GPU is idle only if all that have work
@@ -103,10 +104,10 @@ static mdl_vtime deadline(const struct mdl_fair *f, const struct mdl_fair_entity
 	return fe->deadline - fe->v < whole / LEAST_PART ? fe->v + whole : fe->deadline;
 }
 
-/* How long it takes to earn `ns` at that part of the GPU. */
+/* How long it takes to earn `ns` at that part of the GPU; rounded up, lest a use be free. */
 static uint64_t earn(uint64_t ns, uint32_t percent)
 {
-	return mdl_min_u64(ns, UINT64_MAX / 400) * 100 / percent;
+	return (mdl_min_u64(ns, UINT64_MAX / 400) * 100 + percent - 1) / percent;
 }
 
 static uint64_t before(uint64_t t, uint64_t by)
@@ -471,19 +472,23 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 
 /*
  * What the new holder gets beyond a quantum because few compete. One that says how long its turns are
- * is taken at its word. Where nobody is stopped, any kernel begun in the longer turn may be a long one.
+ * is taken at its word. Use beyond a reservation is forgiven from two quanta on (fair_charge()): what
+ * is then still to be charged should be nothing. Where nobody is stopped, any kernel begun in the
+ * longer turn may be a long one.
  */
 static uint64_t extra(const struct mdl_fair *f, const struct mdl_fair_entity *holder)
 {
 	uint64_t n = 1;
 
-	if (f->nonpreemptive || holder->favoured || holder->entity->params.quantum_ns)
+	if (f->nonpreemptive || holder->favoured || holder->entity->params.quantum_ns ||
+	    holder->entity->params.reservation_percent)
 		return 0;
 	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
 		const struct mdl_fair_entity *fe = from_link(l);
 
-		/* Those with a cap or a reservation count on being asked each quantum. */
-		if (fe->boosted || cap(fe) || fe->entity->params.reservation_percent)
+		/* They count on being asked each quantum, or sooner. */
+		if (fe->boosted || cap(fe) || fe->entity->params.reservation_percent ||
+		    fe->entity->params.quantum_ns)
 			return 0;
 		n++;
 	}
@@ -498,12 +503,13 @@ static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t no
 	mdl_vtime left = (fe->deadline - fe->v) * mdl_sched_weight(e) / 65536;
 	uint64_t length = slice(f, fe);
 
-	if (left >= (mdl_vtime)length)
-		return length + extra(f, fe);
+	/* Else short turns by reservation would make those by weight, one in so many, too large a part. */
+	if (fe->favoured || left > (mdl_vtime)length)
+		left = length;
 	/* The rest of its turn. */
-	return (left < (mdl_vtime)(length / LEAST_PART) ? mdl_max_u64(length / LEAST_PART, 1)
-							: (uint64_t)left) +
-	       extra(f, fe);
+	if (left < (mdl_vtime)(length / LEAST_PART))
+		left = mdl_max_u64(length / LEAST_PART, 1);
+	return (uint64_t)left + extra(f, fe);
 }
 
 static void pay(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t ran, uint64_t now)
@@ -610,9 +616,16 @@ static uint64_t fair_cut(void *data, struct mdl_sched_entity *woken,
 	struct mdl_fair *f = data;
 	const struct mdl_fair_entity *we = woken->policy_data, *he = holder->policy_data;
 
-	if (we->parked || he->favoured || !(we->boosted || due(we, now)))
+	uint64_t from = now;
+
+	if (we->parked || he->favoured)
 		return MDL_SCHED_NEVER;
-	return mdl_max_u64(now, f->granted + slice(f, he) / LEAST_PART);
+	if (!we->boosted) {
+		if (!woken->params.reservation_percent)
+			return MDL_SCHED_NEVER;
+		from = mdl_max_u64(now, we->reserve);
+	}
+	return mdl_max_u64(from, f->granted + slice(f, he) / LEAST_PART);
 }
 
 /* When a holder with a cap has used its budget up, which goes on growing while it does. */

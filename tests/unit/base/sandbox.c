@@ -92,7 +92,7 @@ static void descriptors(void)
 static void priority(void)
 {
 	const struct sched_param rt = { .sched_priority = 1 };
-	int pipefd[2], pidfd;
+	int pipefd[2], pidfd, own = getpriority(PRIO_PROCESS, 0);
 	pid_t pid;
 
 	if (sched_setscheduler(0, SCHED_RR, &rt) < 0 && setpriority(PRIO_PROCESS, 0, -5) < 0)
@@ -100,7 +100,7 @@ static void priority(void)
 	CHECK(!pipe(pipefd));
 	CHECK_EQ(mdl_sandbox_spawn(&(struct mdl_spawn){ .path = "/bin/sh", .argv = shell, .fds = pipefd, .nfds = 1 }, &pid, &pidfd), 0);
 	CHECK_EQ(sched_getscheduler(pid) & ~SCHED_RESET_ON_FORK, SCHED_OTHER);
-	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)pid), 0);
+	CHECK_EQ(getpriority(PRIO_PROCESS, (id_t)pid), own > 0 ? own : 0);
 	CHECK_EQ(write(pipefd[1], "\n", 1), 1);
 	end(pid, pidfd, 5);
 }

@@ -452,6 +452,63 @@ static void reservations(void)
 }
 
 /*
+ * Reserved parts that leave little over, beside one whose weight is thousands of times theirs: what
+ * goes by weight is one turn in 16, which must not be longer than the others. And one that waits for
+ * each of its kernels, 1 ms long, 10 us before the next, beside endless ones.
+ */
+static void tight_reservations(void)
+{
+	uint64_t last = 0;
+
+	logging = false;
+	start(&mdl_sched_fair, 4);
+	set(0, (struct mdl_sched_entity_params) { .weight = 32, .reservation_percent = 77 });
+	set(1, (struct mdl_sched_entity_params) { .weight = 16384 });
+	set(2, (struct mdl_sched_entity_params) { .weight = 4, .reservation_percent = 12 });
+	set(3, (struct mdl_sched_entity_params) { .weight = 8 });
+	for (int i = 0; i < 4; i++)
+		submit(i, ENDLESS);
+	for (uint64_t t = 500 * MS; t < 8000 * MS; t += 500 * MS) {
+		until(t);
+		CHECK(used(0) - last >= 385 * MS - 3 * params.quantum_ns);
+		last = used(0);
+	}
+	finish();
+	for (int others = 1; others <= 2; others++) {
+		start(&mdl_sched_fair, 1 + others);
+		set(0, (struct mdl_sched_entity_params) {
+			       .weight = others == 1 ? 1 : 64, .reservation_percent = 50 });
+		for (int i = 1; i <= others; i++) {
+			set(i, (struct mdl_sched_entity_params) {
+				       .weight = others == 1 ? 65536 : 256 });
+			submit(i, ENDLESS);
+		}
+		for (uint64_t t = 0; t < 4000 * MS; t += 10 * US) {
+			until(t);
+			if (!proc[0].work)
+				submit(0, 1 * MS);
+		}
+		CHECK(used(0) >= 1980 * MS);
+		finish();
+	}
+}
+
+/* Nobody waits, so nothing but the cap ends a turn; to the nanosecond, whatever percent divides by. */
+static void cap_alone(void)
+{
+	logging = false;
+	for (uint32_t cap = 60; cap < 100; cap++) {
+		start(&mdl_sched_fair, 1);
+		set(0, (struct mdl_sched_entity_params) { .weight = 256, .cap_percent = cap });
+		submit(0, ENDLESS);
+		until(2000 * MS);
+		CHECK(used(0) <= 20 * MS * cap + params.quantum_ns);
+		CHECK(used(0) >= 20 * MS * cap - 2 * params.quantum_ns);
+		finish();
+	}
+}
+
+/*
  * 50 ms of work a second beside one or six that are endless, some disobeying: it waits for a
  * quarter of a quantum, and for whom does not obey. Its own last use is forgotten meanwhile, also
  * if the other one was alone, so that nobody was charged.
@@ -629,6 +686,8 @@ static const struct check_case cases[] = {
 	{ "caps", caps },
 	{ "caps change live", caps_change_live },
 	{ "reservations", reservations },
+	{ "tight reservations", tight_reservations },
+	{ "a cap alone", cap_alone },
 	{ "a light guest waits for a quantum", light_guest },
 	{ "waking often gains nothing", wakers_gain_nothing },
 	{ "credits and slots are conserved", conserved },

@@ -571,8 +571,8 @@ static void fair_renewal(void)
 
 /*
  * Of the default weight each, q = 2 ms: beside one other a turn is 4 ms, beside two 8/3, beside three
- * 2. One that waits and has a cap keeps it at a quantum, as do a length of one's own and a GPU without
- * preemption.
+ * 2. One that waits and has a cap keeps it at a quantum, as do a length of one's own, a reservation and
+ * a GPU without preemption.
  */
 static void fair_long_turns(void)
 {
@@ -588,7 +588,7 @@ static void fair_long_turns(void)
 		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n, "R0 G1");
 		finish();
 	}
-	for (int why = 0; why < 3; why++) {
+	for (int why = 0; why < 4; why++) {
 		params.nonpreemptive = why == 2;
 		setup(&mdl_sched_fair, 2, 2 * MS);
 		if (why == 0)
@@ -597,6 +597,9 @@ static void fair_long_turns(void)
 		else if (why == 1)
 			set(1, (struct mdl_sched_entity_params) { .weight = 256,
 								  .cap_percent = 90 });
+		else if (why == 3)
+			set(0, (struct mdl_sched_entity_params) { .weight = 256,
+								  .reservation_percent = 1 });
 		submit(0, ENDLESS);
 		submit(1, ENDLESS);
 		step(4 * MS, "G0 R0 G1 R1 G0");
