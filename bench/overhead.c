@@ -135,9 +135,9 @@ json_t *overhead_run(const struct shared_options *o)
 			"loads", loads, "method",
 			"work counted by the kernels in the guests' memory; split_cost: 1 - two guests of weights 3:1 together / "
 			"one alone while the other idles, medians, alternating, the largest of three lengths of kernels; "
-			"idle64_cost: 1 - one guest beside 64 idle vGPUs / without them, medians, without both before and after "
-			"(with another number of idle ones the key has that number); idle_noise: the difference between the times "
-			"without, before and after; each idle vGPU has a VM, a context and a channel; policy fair");
+			"idleN_cost: 1 - one guest beside N idle vGPUs / without them, medians, without both before and after; "
+			"idle_noise: the difference between the times without, before and after; each idle vGPU has a VM, a context "
+			"and a channel; policy fair");
 	fleet_stop(f);
 	json_decref(loads);
 	return out;
