@@ -36,8 +36,10 @@ struct client *client_connect(const char *runtime_dir)
 		fail("socket: %s", strerror(errno));
 	if (connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
 		if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
-			fail("no medleyd runs on %s: start it with 'medleyd --runtime-dir %s'%s",
-			     runtime_dir, runtime_dir,
+			fail("no medleyd runs on %s%s: start it with 'medleyd --runtime-dir %s'%s",
+			     runtime_dir,
+			     runtime_dir[0] == '/' ? "" : " (which is not the absolute path that medleyd needs)",
+			     runtime_dir,
 			     strcmp(runtime_dir, "/run/medley") ? ""
 								: " or 'systemctl start medleyd'");
 		if (errno == EACCES || errno == EPERM)

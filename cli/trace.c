@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/util.h"
 
 #define PAGE	1024 /* medleyd's largest */
 #define POLL_MS 200
@@ -203,6 +206,49 @@ static bool interrupted(struct reader *r, int wait_ms)
 	return poll(&p, 1, wait_ms) > 0;
 }
 
+/* No longer than what is left, so that a short trace is as short as asked for. */
+static int wait_ms(const struct reader *r, uint64_t span)
+{
+	uint64_t done = r->end_ns - r->start_ns;
+
+	if (!span || span - mdl_min_u64(span, done) > POLL_MS * MDL_NS_PER_MS)
+		return POLL_MS;
+	return (int)((span - mdl_min_u64(span, done)) / MDL_NS_PER_MS) + 1;
+}
+
+/* What has been written to a file when a trace cannot be finished is no trace. */
+struct output {
+	const char *path;
+	bool complete;
+};
+
+static void discard(int status, void *arg)
+{
+	struct output *o = arg;
+
+	if (!o->complete)
+		unlink(o->path);
+	free(o);
+}
+
+static void open_output(struct reader *r, struct output **ret_output)
+{
+	struct output *o = calloc(1, sizeof(*o));
+	struct stat st;
+
+	if (!o)
+		fail("out of memory");
+	o->path = r->opt->output;
+	/* A device or a pipe is not ours to remove. */
+	o->complete = !stat(o->path, &st) && !S_ISREG(st.st_mode);
+	r->w.out = fopen(o->path, "we");
+	if (!r->w.out)
+		fail("%s: %s", o->path, strerror(errno));
+	if (on_exit(discard, o))
+		fail("out of memory");
+	*ret_output = o;
+}
+
 static void watch(struct reader *r)
 {
 	uint64_t span = (uint64_t)(r->opt->seconds * 1e9);
@@ -212,7 +258,7 @@ static void watch(struct reader *r)
 			break;
 	/* All that was running has been written up to now. */
 	r->start_ns = r->end_ns;
-	while (!interrupted(r, POLL_MS) && !ferror(r->w.out)) {
+	while (!interrupted(r, wait_ms(r, span)) && !ferror(r->w.out)) {
 		while (read_page(r, false))
 			;
 		if (span && r->end_ns - r->start_ns >= span)
@@ -243,15 +289,13 @@ void trace_run(struct client *c, const struct trace_options *opt)
 							   : &text_format,
 				   .out = stdout,
 				   .lines = opt->json && opt->follow } };
+	struct output *output = NULL;
 	json_t *j;
 
 	if (opt->json && opt->perfetto)
 		fail("--json or --perfetto, not both");
-	if (opt->output) {
-		r.w.out = fopen(opt->output, "we");
-		if (!r.w.out)
-			fail("%s: %s", opt->output, strerror(errno));
-	}
+	if (opt->output)
+		open_output(&r, &output);
 	if (opt->follow || opt->seconds > 0) {
 		sigset_t set;
 
@@ -279,4 +323,6 @@ void trace_run(struct client *c, const struct trace_options *opt)
 	json_decref(r.w.tracks);
 	if (fflush(r.w.out) || ferror(r.w.out) || (opt->output && fclose(r.w.out)))
 		fail("cannot write the output");
+	if (output)
+		output->complete = true;
 }

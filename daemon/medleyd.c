@@ -107,13 +107,14 @@ static uint64_t size(const char *option, const char *text)
 static uint64_t duration(const char *option, const char *text, bool zero, uint64_t min,
 			 uint64_t max)
 {
+	bool ms = min && min % MDL_NS_PER_MS == 0;
 	uint64_t ns;
 
 	if (!mdl_duration_parse(text, &ns) || (ns ? ns < min : !zero) || ns > max)
-		die("--%s: '%s' is not %sa time from %llu us to %llu s, as 500us, 2ms or 1.5s",
+		die("--%s: '%s' is not %sa time from %llu%s to %llus, as 500us, 2ms or 1.5s",
 		    option, text, zero && min ? "0, nor " : "",
-		    (unsigned long long)(min / MDL_NS_PER_US),
-		    (unsigned long long)(max / MDL_NS_PER_S));
+		    (unsigned long long)(min / (ms ? MDL_NS_PER_MS : MDL_NS_PER_US)),
+		    ms ? "ms" : "us", (unsigned long long)(max / MDL_NS_PER_S));
 	return ns;
 }
 

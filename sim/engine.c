@@ -372,19 +372,31 @@ static int add(struct sim *s, uint32_t number, struct sim_group *group, uint64_t
 	return mdl_sched_attach(g->sched, &v->entity, 0);
 }
 
-/* Who was given a weight only has the corresponding share, for the policies that know no weights. */
+/*
+ * Who was given a weight only has the corresponding share of what is not given away by name, for the policies that know no
+ * weights. Those alike share equally anyway, which whole percents may not be.
+ */
 static int entitle(struct sim *s, struct sim_gpu *g)
 {
+	const struct sim_vgpu *first = NULL;
+	uint64_t weights = 0, rest = 100;
 	bool equal = true;
 
-	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next)
-		equal &= params_of(v)->weight == params_of(g->vgpus)->weight;
+	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next) {
+		if (v->group->explicit_share) {
+			rest -= mdl_min_u64(rest, params_of(v)->share_percent);
+			continue;
+		}
+		first = first ? first : v;
+		equal &= params_of(v)->weight == params_of(first)->weight;
+		weights += params_of(v)->weight;
+	}
 	for (struct sim_vgpu *v = g->vgpus; v; v = v->gpu_next) {
 		struct mdl_sched_entity_params p = *params_of(v);
 		int err;
 
 		if (!v->group->explicit_share && !equal)
-			p.share_percent = (uint32_t)(100ull * p.weight / g->weight);
+			p.share_percent = (uint32_t)(rest * p.weight / weights);
 		err = mdl_sched_set_entity(g->sched, &v->entity, &p, 0);
 		if (err)
 			return err;

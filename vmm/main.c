@@ -258,7 +258,7 @@ static int attach_devices(struct machine *m, const struct options *o)
 		err = mdl_vm_device_attach(m->vm, &space, o->vgpu[i], &m->device[i], &why);
 		if (err)
 			return fail(EXIT_DEVICE, "vGPU %s: cannot %s: %s", o->vgpu[i], why,
-				    strerror(-err));
+				    err == -EBUSY ? "another VMM has it" : strerror(-err));
 		m->num_devices++;
 	}
 	err = mdl_vm_route_irqs(m->vm);

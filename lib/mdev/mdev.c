@@ -170,10 +170,12 @@ int mdl_instance_create(struct mdl_mdev *m, const struct mdl_instance_request *r
 	int ret;
 
 	if (req->uuid && (uuid_parse(req->uuid, uuid) || uuid_is_null(uuid)))
-		return refuse(-EINVAL, why, why_bytes, "bad UUID '%.48s'", req->uuid);
+		return refuse(-EINVAL, why, why_bytes, 
+			      "bad UUID '%.48s': as 123e4567-e89b-42d3-a456-426614174000, not all zero",
+			      req->uuid);
 	if (req->name && !mdl_mdev_name_ok(req->name))
 		return refuse(-EINVAL, why, why_bytes,
-			      "bad name '%.64s': up to %d letters, digits, '.', '_', '-'",
+			      "bad name '%.64s': up to %d letters, digits, '.', '_', '-', not '.' or '-' first, no UUID",
 			      req->name, MDL_MDEV_NAME_MAX);
 	if (m->instances == MDL_MDEV_INSTANCES_MAX)
 		return refuse(-EMFILE, why, why_bytes, "too many vGPUs (%d)",

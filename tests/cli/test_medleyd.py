@@ -128,6 +128,29 @@ def case_trace_removed():
         check({i["name"] for i in now["intervals"]} == {"new.hog"}, "and in it")
 
 
+def case_trace_output():
+    """A trace is no longer than asked for; one that cannot be finished leaves no file."""
+    with Daemon() as d:
+        spans = []
+        while len(spans) < 20 and not any(s < 190e6 for s in spans):
+            t = json.loads(d.cli("trace", "--json", "--seconds", "0.1"))
+            spans.append(t["end_ns"] - t["start_ns"])
+            check(spans[-1] >= 100e6, f"{spans[-1]} ns")
+        check(spans[-1] < 190e6, f"spans of 100 ms: {spans}")
+        file = d.dir / "trace.json"
+        out = subprocess.Popen([str(MEDLEY), "--runtime-dir", d.run_dir, "trace", "--json", "--seconds", "100", "--output", file],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for(file.exists, "it has begun")
+            d.proc.kill()
+            _, err = out.communicate(timeout=60)
+            check(out.returncode == 1 and err.startswith("medley: "), err)
+            check(not file.exists(), "half a trace is none")
+        finally:
+            out.kill()
+            out.wait()
+
+
 def case_cli_errors():
     with Daemon() as d:
         def bad(*args):
