@@ -16,7 +16,7 @@ import termios
 import threading
 import time
 
-from rig import (ApiError, Daemon, Failed, SANITIZED, WAIT_S, alive, check, children, cpu_ns, rss_kib, state_of, wait_for)
+from rig import (ApiError, Daemon, Failed, MEDLEY, SANITIZED, WAIT_S, alive, check, children, cpu_ns, rss_kib, state_of, wait_for)
 
 NOBODY = 65534
 
