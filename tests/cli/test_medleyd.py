@@ -143,12 +143,14 @@ def case_trace_output():
         try:
             wait_for(file.exists, "it has begun")
             d.proc.kill()
+            d.proc.wait()
             _, err = out.communicate(timeout=60)
             check(out.returncode == 1 and err.startswith("medley: "), err)
             check(not file.exists(), "half a trace is none")
         finally:
             out.kill()
             out.wait()
+        d.start()  # what ends as it should
 
 
 def case_cli_errors():
