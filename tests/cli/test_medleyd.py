@@ -150,7 +150,8 @@ def case_trace_output():
         finally:
             out.kill()
             out.wait()
-        d.start()  # what ends as it should
+        d.log_path.unlink()
+        d.start()  # one that ends as it should
 
 
 def case_cli_errors():
