@@ -9,6 +9,7 @@ from stack import Stack, check
 
 MIX = {"heavy": ("--weight", "768"), "endless": ("--weight", "256"), "sleeper": ("--weight", "256"),
        "capped": ("--weight", "256", "--cap", "10")}
+TRIES = 3
 AGREE = 0.01    # of the GPU
 RECORD_S = 6
 
@@ -71,17 +72,21 @@ def trace_replay(programs):
     """Recorded shares and those of the simulator, which knows only the trace, agree to within a percent of the GPU."""
     with Stack(programs) as stack:
         start_mix(stack)
-        trace = stack.medley_json("trace", "--seconds", str(RECORD_S))
-        check(trace["dropped"] == 0 and trace["end_ns"] - trace["start_ns"] >= RECORD_S * 10**9, "the trace is whole")
-        check_trace(trace)
-        measured = shares(trace)
-        check(0.05 < measured["capped"] < 0.13 and measured["heavy"] > 1.5 * measured["endless"], f"measured: {measured}")
-        result, table = simulate(stack, trace)
-        for v in result["each"]:
-            check(abs(v["recorded_share"] - measured[v["spec"]]) < 0.001, f"{v['spec']}: recorded {measured} {v}")
-            check(abs(v["share"] - measured[v["spec"]]) <= AGREE, f"recorded and simulated do not agree:\n{table}")
-        check(result["replay"]["difference_max"] <= AGREE, str(result["replay"]))
-        print(table)
+        # What the host does with its CPUs meanwhile is in no trace: on a busy machine a record may not agree. Wrong simulation never does.
+        for left in range(TRIES - 1, -1, -1):
+            trace = stack.medley_json("trace", "--seconds", str(RECORD_S))
+            check(trace["dropped"] == 0 and trace["end_ns"] - trace["start_ns"] >= RECORD_S * 10**9, "the trace is whole")
+            check_trace(trace)
+            measured = shares(trace)
+            check(0.05 < measured["capped"] < 0.13 and measured["heavy"] > 1.5 * measured["endless"], f"measured: {measured}")
+            result, table = simulate(stack, trace)
+            print(table)
+            for v in result["each"]:
+                check(abs(v["recorded_share"] - measured[v["spec"]]) < 0.001, f"{v['spec']}: recorded {measured} {v}")
+                check(abs(v["share"] - v["recorded_share"]) <= result["replay"]["difference_max"] + 1e-6, f"what it says itself: {result['replay']}")
+            if result["replay"]["difference_max"] <= AGREE:
+                break
+            check(left, f"recorded and simulated do not agree, {TRIES} times:\n{table}")
         # It could have come out otherwise: with another policy it does.
         other, table = simulate(stack, trace, "--policy", "round-robin")
         check(other["replay"]["difference_max"] > 5 * AGREE, f"round-robin gives the same:\n{table}")
