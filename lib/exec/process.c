@@ -44,6 +44,7 @@
 #define DATA_BYTES	(4ull << 30)	/* private memory: the runtime, programs, private and local memory of work-items */
 /* Code, stacks, reserved arenas; bounds the page tables of what is only reserved. The window cannot be given back for it. */
 #define ADDRESS_BYTES	(MDL_WINDOW_BYTES + MDL_USER_AREA_BYTES + (64ull << 30))
+#define POLL_FEW	(UINT32_MAX & ~7u)	/* bits of a number above 7 */
 #define OPEN_FILES	1024		/* doorbells and vectors, kernel objects while they are loaded */
 
 /*
@@ -73,7 +74,8 @@ static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_madvise, { { 2, UINT32_MAX, MADV_DONTNEED } } },
 	{ SYS_madvise, { { 2, UINT32_MAX, MADV_FREE } } },
 	{ SYS_recvmsg }, { SYS_sendmsg }, { SYS_sendto }, { SYS_epoll_ctl }, { SYS_epoll_wait }, { SYS_epoll_pwait },
-	{ SYS_poll }, { SYS_ppoll }, { SYS_pread64 }, { SYS_fcntl, { { 1, UINT32_MAX, F_GETFL } } },
+	/* Few at once: each entry is one more to walk for medleyd when it writes to what is waited for. */
+	{ SYS_poll, { { 1, POLL_FEW, 0 } } }, { SYS_ppoll, { { 1, POLL_FEW, 0 } } }, { SYS_pread64 }, { SYS_fcntl, { { 1, UINT32_MAX, F_GETFL } } },
 	/* Kernel objects and bitcode, from the cache: reading only. */
 	{ SYS_openat, { { 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY } } },
 	{ SYS_open, { { 1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY } } },

@@ -258,7 +258,7 @@ static void leave(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 }
 
 /*
- * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left.
+ * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left (or two turns).
  * Whether it has overdrawn nothing. As V will be drawn after it, it is placed ahead of the others'
  * V by so much more that it owes the same afterwards; else a debt would shrink each time that its
  * owner sleeps and wakes.
@@ -270,6 +270,12 @@ static bool place(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 
 	if (others)
 		most += (fe->owes + (mdl_vtime)others - 1) / (mdl_vtime)others;
+	/*
+	 * What is owed to whom depends on who is at work, and others can change that meanwhile: only debt
+	 * of more than some turns is forgiven, else it could be washed off in pieces.
+	 */
+	if (most < v + AHEAD_TURNS * turn(f, fe))
+		most = v + AHEAD_TURNS * turn(f, fe);
 	if (fe->v > most)
 		fe->v = most;
 	fe->least = v - turn(f, fe);
