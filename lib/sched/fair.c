@@ -49,8 +49,8 @@
  * Whoever would be chosen again at the end of its turn is not interrupted: the turn is renewed. So
  * of the turns that make up a share of three quarters only the last one costs a switch.
  *
- * While fewer than four have work, and nobody waits who is in a hurry or has a cap or a reservation,
- * a turn is as much longer as makes a round of turns as long as with four: nobody waits longer than
+ * While fewer than four have work, none of them in a hurry, and no vGPU has a cap, a reservation or a
+ * quantum of its own, a turn is as much longer as makes a round of turns as long as with four: nobody waits longer than
  * then, and a GPU shared by two is handed over half as often. Who wakes up ends a turn as early as
  * ever.
  *
@@ -296,6 +296,11 @@ static void move(struct mdl_fair_entity *fe, mdl_vtime by)
 	fe->deadline += fe->v - was;
 }
 
+static uint32_t strict(const struct mdl_sched_entity_params *p)
+{
+	return p->cap_percent || p->reservation_percent || p->quantum_ns;
+}
+
 /* ---- the policy's slots ---- */
 
 static void fair_configure(void *data, const struct mdl_sched_params *params, uint64_t now)
@@ -321,6 +326,7 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	       : owed < -BALANCE_MAX_NS ? -BALANCE_MAX_NS
 					: owed;
 	fe->entity = e;
+	f->strict += strict(&e->params);
 	mdl_sched_list_init(&fe->link);
 	/* When a policy takes over, the clock stands still until all are there. */
 	fe->v = (mean(f, now, &v) && v < f->clock ? v : f->clock) -
@@ -340,6 +346,7 @@ static void fair_detach(void *data, struct mdl_sched_entity *e, uint64_t now)
 	struct mdl_fair *f = data;
 
 	mean_or_clock(f, now);
+	f->strict -= strict(&e->params);
 	if (f->holder == e->policy_data)
 		f->holder = NULL;
 }
@@ -477,24 +484,18 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 }
 
 /*
- * What the new holder gets beyond a quantum because few compete. One that says how long its turns are
- * is taken at its word. Use beyond a reservation is forgiven from two quanta on (fair_charge()): what
- * is then still to be charged should be nothing. Where nobody is stopped, any kernel begun in the
- * longer turn may be a long one.
+ * What the new holder gets beyond a quantum because few compete. Not where anybody counts on being asked
+ * each quantum, or sooner, now or when it wakes: a cap, a reservation, turns of its own length. Where
+ * nobody is stopped, any kernel begun in the longer turn may be a long one.
  */
 static uint64_t extra(const struct mdl_fair *f, const struct mdl_fair_entity *holder)
 {
 	uint64_t n = 1;
 
-	if (f->nonpreemptive || holder->favoured || holder->entity->params.quantum_ns ||
-	    holder->entity->params.reservation_percent)
+	if (f->nonpreemptive || f->strict || holder->favoured)
 		return 0;
 	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
-		const struct mdl_fair_entity *fe = from_link(l);
-
-		/* They count on being asked each quantum, or sooner. */
-		if (fe->boosted || cap(fe) || fe->entity->params.reservation_percent ||
-		    fe->entity->params.quantum_ns)
+		if (from_link(l)->boosted)
 			return 0;
 		n++;
 	}
@@ -604,6 +605,7 @@ static void fair_change(void *data, struct mdl_sched_entity *e,
 	e->params = *old;
 	v = mean_or_clock(f, now);
 	e->params = new;
+	f->strict += strict(&new) - strict(old);
 	fe->v = v + (fe->v - v) * was / mdl_sched_weight(e);
 	fe->deadline = fe->v + turn(f, fe);
 	if (old->reservation_percent != e->params.reservation_percent)

@@ -99,6 +99,7 @@ struct mdl_fair {
 	struct mdl_sched_list waiting; /* mdl_fair_entity.link, oldest first */
 	uint64_t quantum_ns;
 	bool nonpreemptive;
+	uint32_t strict; /* how many have a cap, a reservation or a quantum of their own */
 	struct mdl_fair_entity *holder;
 	uint64_t since; /* the holder's grant or last charge */
 	uint64_t granted; /* the holder's grant */

@@ -9,7 +9,7 @@ from stack import Stack, check
 
 MIX = {"heavy": ("--weight", "768"), "endless": ("--weight", "256"), "sleeper": ("--weight", "256"),
        "capped": ("--weight", "256", "--cap", "10")}
-TRIES = 3
+TRIES = 6
 AGREE = 0.01    # of the GPU
 RECORD_S = 6
 
