@@ -552,6 +552,35 @@ static void wakers_gain_nothing(void)
 	finish();
 }
 
+/*
+ * Who comes and goes changes what the others are owed: two that sleep after each kernel must not wash
+ * off their debts that way. The third, always at work and of the same weight, gets its part.
+ */
+static void debts_stay(void)
+{
+	static const uint64_t run[2] = { 971 * US, 1001 * US }, gap[2] = { 247 * US, 2500 * US };
+	uint64_t next[2] = { 0 };
+	bool works[2] = { false };
+
+	logging = false;
+	start(&mdl_sched_fair, 3);
+	submit(2, ENDLESS);
+	for (uint64_t t = 0; t < 8000 * MS; t += 10 * US) {
+		until(t);
+		for (int i = 0; i < 2; i++) {
+			if (works[i] && !proc[i].work)
+				next[i] = t + gap[i];
+			works[i] = proc[i].work;
+			if (!works[i] && t >= next[i]) {
+				submit(i, run[i]);
+				works[i] = true;
+			}
+		}
+	}
+	CHECK(used(2) >= 8000 * MS / 3 * 98 / 100);
+	finish();
+}
+
 /* Credits are made in accounting and spent in use, nowhere else; positions of slots sum up to 0. */
 static void conserved(void)
 {
@@ -690,6 +719,7 @@ static const struct check_case cases[] = {
 	{ "a cap alone", cap_alone },
 	{ "a light guest waits for a quantum", light_guest },
 	{ "waking often gains nothing", wakers_gain_nothing },
+	{ "debts stay with those who come and go", debts_stay },
 	{ "credits and slots are conserved", conserved },
 	{ "bad parameters", bad_parameters },
 	{ "not preemptive", nonpreemptive },
