@@ -91,6 +91,8 @@ static const struct attempt attempts[] = {
 	{ "no seccomp of its own", SYS_seccomp, { 1, 0, 0 } },
 	{ "prctl dumpable", SYS_prctl, { 4, 1 } },
 	{ "change the clock", SYS_clock_settime, { 0, 0 } },
+	{ "poll of many", SYS_poll, { STR(0), 8, 0 } },	/* numbers that are no descriptors: it would return at once */
+	{ "ppoll of many", SYS_ppoll, { STR(0), 8, 0, 0, 8 } },
 	{ "ioctl", SYS_ioctl, { 2, 0x5412 /* TIOCSTI */, 0 } },
 };
 
