@@ -170,7 +170,7 @@ int mdl_instance_create(struct mdl_mdev *m, const struct mdl_instance_request *r
 	int ret;
 
 	if (req->uuid && (uuid_parse(req->uuid, uuid) || uuid_is_null(uuid)))
-		return refuse(-EINVAL, why, why_bytes, 
+		return refuse(-EINVAL, why, why_bytes,
 			      "bad UUID '%.48s': as 123e4567-e89b-42d3-a456-426614174000, not all zero",
 			      req->uuid);
 	if (req->name && !mdl_mdev_name_ok(req->name))

@@ -50,9 +50,9 @@
  * of the turns that make up a share of three quarters only the last one costs a switch.
  *
  * While fewer than four have work, none of them in a hurry, and no vGPU has a cap, a reservation or a
- * quantum of its own, a turn is as much longer as makes a round of turns as long as with four: nobody waits longer than
- * then, and a GPU shared by two is handed over half as often. Who wakes up ends a turn as early as
- * ever.
+ * quantum of its own, a turn is as much longer as makes a round of turns as long as with four: nobody
+ * waits longer than then, and a GPU shared by two is handed over half as often. Who wakes up ends a
+ * turn as early as ever.
  *
  * Choosing walks those that wait, twice: tens or hundreds on one GPU, so there is no tree to keep.
  * Left out: a GPU's switching costs, memory, which of several GPUs. Runs on the scheduler's thread.
@@ -258,8 +258,8 @@ static void leave(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t now)
 }
 
 /*
- * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left (or two turns).
- * Whether it has overdrawn nothing. As V will be drawn after it, it is placed ahead of the others'
+ * It comes to work: with what it is owed, up to one turn, or owes, no more than when it left (or two
+ * turns). Whether it has overdrawn nothing. As V will be drawn after it, it is placed ahead of the others'
  * V by so much more that it owes the same afterwards; else a debt would shrink each time that its
  * owner sleeps and wakes.
  */
@@ -298,7 +298,7 @@ static void move(struct mdl_fair_entity *fe, mdl_vtime by)
 
 static uint32_t strict(const struct mdl_sched_entity_params *p)
 {
-	return p->cap_percent || p->reservation_percent || p->quantum_ns;
+	return (p->cap_percent && p->cap_percent < 100) || p->reservation_percent || p->quantum_ns;
 }
 
 /* ---- the policy's slots ---- */

@@ -1,6 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""medleyd and medley from outside, with fake devices and executors. argv: case, medleyd, medley, fake-device, fake-exec."""
+"""medleyd and medley from outside, with fake devices and executors. argv: case, medleyd, medley, fake-device, fake-exec.
+
+One file although it is long: a list of independent cases over the same few helpers (rig.py has what other files need too). What is
+about enforcement or parameters is in test_enforce.py and test_params.py."""
 
 import json
 import os
