@@ -20,7 +20,7 @@
 
 #include "base/util.h"
 
-#define PAGE	1024 /* medleyd's largest */
+#define PAGE	64 /* medleyd's largest */
 #define POLL_MS 200
 
 struct reader {

@@ -103,6 +103,7 @@ static void end_interval(struct vgpu *v, uint64_t now, enum trace_kind kind)
 				     .start_ns = v->run_start_ns,
 				     .end_ns = now,
 				     .asked_ns = kind == TRACE_RUN ? 0 : v->asked_ns,
+				     .late_ns = kind == TRACE_RUN ? 0 : v->late_ns,
 				     .used_ns = v->run_used_ns,
 				     .kind = kind,
 			     });
@@ -201,7 +202,7 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	}
 	v->window_ns = now;
 	v->run_start_ns = v->run_used_ns = 0;
-	v->asked_ns = 0;
+	v->asked_ns = v->late_ns = 0;
 	v->ending = TRACE_RUN;
 	v->stopping = false;
 }

@@ -144,6 +144,9 @@ void lease_rearm(struct gpu *g)
 		g->contended_ns = 0;
 	else if (!g->contended_ns)
 		g->contended_ns = mdl_now_ns();
+	if (due != g->timer_ns)
+		g->timer_due_ns = mdl_max_u64(due, mdl_now_ns());
+	g->timer_ns = due;
 	if (due == MDL_SCHED_NEVER) {
 		sd_event_source_set_enabled(g->timer, SD_EVENT_OFF);
 		return;
@@ -238,6 +241,7 @@ static void on_ask(void *ctx, struct mdl_sched_entity *e)
 	struct vgpu *v = e->owner;
 
 	v->asked_ns = mdl_now_ns();
+	v->late_ns = v->gpu->in_timer ? v->asked_ns - v->gpu->timer_due_ns : 0;
 	v->ending = TRACE_YIELDED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (!move(x, MDL_LEASE_BUSY, MDL_LEASE_YIELD))
@@ -443,7 +447,9 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *arg)
 	struct gpu *g = arg;
 
 	watchdog_run(g, mdl_now_ns());
+	g->in_timer = true;
 	mdl_sched_run(g->sched, mdl_now_ns());
+	g->in_timer = false;
 	lease_rearm(g);
 	return 0;
 }

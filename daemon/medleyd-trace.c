@@ -5,9 +5,9 @@
  * overwritten is first applied to a picture of each vGPU, so that a reader who begins at the oldest
  * knows how things were before it.
  *
- * A guest that wakes and sleeps all the time must not push out who ran: each vGPU has at most its
- * part of half of the ring for that (and never more than an eighth). Beyond it its sleeps and
- * wakes are left out, in pairs, and counted.
+ * A guest that wakes and sleeps all the time must not push out who ran: each vGPU has a sleep and a
+ * wake for each of its turns, and beyond these at most its part of half of the ring (and never more
+ * than an eighth). Others of its sleeps and wakes are left out, in pairs, and counted.
  *
  * Names are kept once for each vGPU and forgotten when it is gone and the ring holds nothing of it.
  * Part of medleyd's one thread.
@@ -32,7 +32,7 @@ struct trace_ident {
 	struct trace_ident *prev, *next;
 	struct trace *trace;
 	uint32_t entries; /* in the ring */
-	uint32_t demand; /* of these, wake and sleep events */
+	uint32_t demand, turns; /* of these: wake and sleep events; who ran */
 	bool alive;
 	bool wants; /* by what was recorded last */
 	bool missed; /* it wants the GPU, and this was left out */
@@ -53,7 +53,7 @@ struct entry {
 	uint64_t at_ns;
 	union {
 		struct {
-			uint64_t end_ns, asked_ns, used_ns;
+			uint64_t end_ns, asked_ns, late_ns, used_ns;
 		};
 		struct params params;
 	};
@@ -103,10 +103,16 @@ static bool is_demand(enum trace_kind kind)
 	return kind == TRACE_WAKE || kind == TRACE_SLEEP;
 }
 
+static bool is_turn(enum trace_kind kind)
+{
+	return kind <= TRACE_EXPIRED;
+}
+
 static void retire(const struct entry *e)
 {
 	struct trace_ident *i = e->who;
 
+	i->turns -= is_turn(e->kind);
 	if (is_demand(e->kind)) {
 		i->demand--;
 		i->before.wants = e->kind == TRACE_WAKE;
@@ -127,6 +133,7 @@ static struct entry *push(struct trace_ident *i, enum trace_kind kind, uint64_t 
 	if (t->next >= TRACE_INTERVALS)
 		retire(e);
 	i->demand += is_demand(kind);
+	i->turns += is_turn(kind);
 	t->next++;
 	*e = (struct entry) { .who = i, .kind = kind, .at_ns = at_ns };
 	return e;
@@ -196,7 +203,8 @@ void trace_demand(struct vgpu *v, bool wants, uint64_t now)
 	if (!i || i->wants == wants || i->missed)
 		return;
 	most = TRACE_INTERVALS / 2 / i->trace->num_idents;
-	i->missed = wants && i->demand + 2 > (most < DEMAND_MAX ? most : DEMAND_MAX);
+	most = 2 * i->turns + (most < DEMAND_MAX ? most : DEMAND_MAX);
+	i->missed = wants && i->demand + 2 > most;
 	if (i->missed) {
 		i->trace->thinned += 2; /* neither will its sleep be one */
 		return;
@@ -214,6 +222,7 @@ void trace_add(struct vgpu *v, const struct trace_turn *turn)
 	e = push(v->trace, turn->kind, turn->start_ns);
 	e->end_ns = turn->end_ns;
 	e->asked_ns = turn->asked_ns;
+	e->late_ns = turn->late_ns;
 	e->used_ns = turn->used_ns;
 }
 
@@ -241,7 +250,7 @@ static json_t *describe(const struct entry *e)
 		[TRACE_PARAMS] = "params",
 		[TRACE_REMOVED] = "removed",
 	};
-	bool turn = e->kind <= TRACE_EXPIRED;
+	bool turn = is_turn(e->kind);
 	json_t *j;
 
 	j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "kind", names[e->kind], "vgpu",
@@ -249,6 +258,7 @@ static json_t *describe(const struct entry *e)
 		      (json_int_t)e->at_ns, "end_ns", (json_int_t)(turn ? e->end_ns : e->at_ns));
 	if (j && turn) {
 		json_object_set_new_nocheck(j, "asked_ns", json_integer((json_int_t)e->asked_ns));
+		json_object_set_new_nocheck(j, "late_ns", json_integer((json_int_t)e->late_ns));
 		json_object_set_new_nocheck(j, "used_ns", json_integer((json_int_t)e->used_ns));
 	}
 	if (j && e->kind == TRACE_PARAMS)

@@ -221,6 +221,7 @@ struct vgpu {
 	struct trace_ident *trace; /* or NULL: nothing of it is recorded */
 	uint64_t run_start_ns, run_used_ns; /* open interval of the trace; 0: none */
 	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
+	uint64_t late_ns; /* and how late that was: the timer's delay */
 	bool stopping; /* its processes have been sent SIGSTOP, and no lease since */
 	enum trace_kind ending; /* and how it ends */
 	struct {
@@ -255,6 +256,9 @@ struct gpu {
 	sd_event_source *timer;
 	uint64_t watchdog_ns; /* when the holder may first be over its limit */
 	uint64_t contended_ns; /* since when somebody has been waiting; 0: nobody */
+	uint64_t timer_ns; /* what its timer is set to, which may have passed by then */
+	uint64_t timer_due_ns; /* when the timer should run */
+	bool in_timer;
 	uint64_t idle_since_ns;
 	uint64_t switches;
 };
@@ -320,6 +324,7 @@ struct trace;
 struct trace_turn { /* a turn, or a piece of one */
 	uint64_t start_ns, end_ns;
 	uint64_t asked_ns; /* when it was asked to give back, in the last piece; 0: was not */
+	uint64_t late_ns; /* so much later than it should have been */
 	uint64_t used_ns; /* GPU time charged in it */
 	enum trace_kind kind; /* how it ended */
 };

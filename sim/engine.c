@@ -247,6 +247,11 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 	uint64_t takes = v->replay && !g->sim->stop_given ? v->replay->stop_ns : g->sim->stop_ns;
 
 	g->stops++;
+	/* The part of that in which it does not run; before the rest of it or after makes no difference. */
+	if (v->replay && !g->sim->stop_given) {
+		settle_use(g);
+		g->started = mdl_max_u64(g->started, g->sim->now) + v->replay->lost_ns;
+	}
 	if (takes)
 		g->stop_at = g->sim->now + takes;
 	else
@@ -309,10 +314,21 @@ static void gpu_event(struct sim_gpu *g)
 	mdl_sched_run(g->sched, now);
 }
 
+/* The scheduler's; a turn's end is as late as it was on average. */
+static uint64_t deadline(const struct sim_gpu *g)
+{
+	const struct mdl_sched_entity *e = mdl_sched_holder(g->sched);
+	const struct sim_vgpu *v = e ? e->owner : NULL;
+	uint64_t at = mdl_sched_deadline(g->sched);
+
+	if (at == MDL_SCHED_NEVER || !v || !v->replay || e->state != MDL_SCHED_HOLDING)
+		return at;
+	return at + v->replay->late_ns;
+}
+
 static void rearm(struct sim_gpu *g)
 {
-	uint64_t next =
-		mdl_min_u64(mdl_sched_deadline(g->sched), mdl_min_u64(g->stop_at, g->idle_at));
+	uint64_t next = mdl_min_u64(deadline(g), mdl_min_u64(g->stop_at, g->idle_at));
 
 	if (g->runs && g->runs->left != SIM_ENDLESS)
 		next = mdl_min_u64(next, g->started + g->runs->left);

@@ -14,9 +14,10 @@
  * events are missing (thinned out, or an old trace) the intervals tell: one that was ended by force
  * had more to do, one that ended by itself had not.
  *
- * What handing over took is taken from the trace, too, as averages for each vGPU: from the end
- * of the turn before to the first instruction (what turns that were used up lack), from the last instruction to the end
- * of the turn, and how long it took to give back when asked, and whether it had to be stopped.
+ * What handing over took is taken from the trace, too, as averages for each vGPU: from the end of
+ * the turn before to the first instruction; how late it was asked to give back, and how long it
+ * took to; how often it had to be stopped, how long that took and how much of that was not used;
+ * and from its last instruction to its sleep.
  *
  * Left out: when a policy or a pGPU's parameters were changed while the trace was recorded (those
  * at its end count), and lengths of single kernels, which a trace does not tell.
@@ -37,8 +38,8 @@
 #define IDLE_NS	    (200 * MDL_NS_PER_US)
 #define IDLE_PART   100
 #define SPREAD_NS   (2 * MDL_NS_PER_MS)
-/* Between two turns: less is what handing over takes, if the first one had to end. */
-#define GAP_NS	    MDL_NS_PER_MS
+/* Between two turns: less is what handing over takes, if the next one waited. More is the policy's doing. */
+#define GAP_NS	    (200 * MDL_NS_PER_US)
 #define SPREAD_MAX  2000
 /* Who has wanted the GPU for this part of the trace when it ends wants it for ever. */
 #define GREEDY_PART 10
@@ -52,12 +53,13 @@ struct reading { /* one vGPU's state while its entries are gone through */
 	bool prev_run, prev_spread;
 	uint64_t turn_ns, turn_used;
 	uint64_t asked, stopped, rested;
-	uint64_t switch_sum, rest_sum, yield_sum, stop_sum;
+	uint64_t gaps, lates;
+	uint64_t gap_sum, idle_sum, late_sum, rest_sum, yield_sum, stop_sum, lost_sum;
 };
 
 struct entry {
 	const char *vgpu, *name, *pgpu, *kind;
-	uint64_t start, end, asked, used;
+	uint64_t start, end, asked, late, used;
 };
 
 /* ---- finding ---- */
@@ -175,7 +177,7 @@ static bool fall_asleep(struct sim_replay *v, struct reading *r, uint64_t at)
 	if (!r->awake)
 		return true;
 	r->awake = false;
-	if (r->turn_ns > r->turn_used && r->prev_run) {
+	if (r->turn_ns && r->prev_run) {
 		r->rested++;
 		r->rest_sum += r->turn_ns - r->turn_used;
 	}
@@ -200,19 +202,19 @@ static bool spread(struct sim_replay *v, struct reading *r, const struct entry *
 }
 
 /* Turns of one GPU come in their order. */
-static void count_gap(struct sim_recorded_gpu *g, const struct entry *e)
+static void count_gap(struct sim_recorded_gpu *g, struct reading *r, const struct entry *e)
 {
-	if (g->last_asked && e->start >= g->last_end && e->start - g->last_end < GAP_NS) {
-		g->gaps++;
-		g->gap_sum += e->start - g->last_end;
+	if (g->last_end && r->awake && !r->implied && r->woke <= g->last_end &&
+	    e->start > g->last_end && e->start - g->last_end < GAP_NS) {
+		r->gaps++;
+		r->gap_sum += e->start - g->last_end;
 	}
 	g->last_end = e->end;
-	g->last_asked = strcmp(e->kind, "run") != 0;
 }
 
 static bool turn(struct sim_replay *v, struct reading *r, const struct entry *e, uint64_t quantum)
 {
-	uint64_t length = e->end - e->start, idle = length - e->used;
+	uint64_t length = e->end - e->start, idle = length - e->used, taken;
 	bool goes_on = r->prev_run && r->prev_end == e->start;
 
 	if (r->awake && r->implied && r->prev_run && !goes_on && !fall_asleep(v, r, r->prev_end))
@@ -232,15 +234,26 @@ static bool turn(struct sim_replay *v, struct reading *r, const struct entry *e,
 	if (r->prev_run)
 		return true;
 	r->asked++;
-	r->switch_sum += r->turn_ns - r->turn_used;
 	r->turn_ns = r->turn_used = 0;
+	r->lates += e->late != 0;
+	r->late_sum += e->late;
+	taken = e->asked ? e->end - e->asked : 0;
 	if (!strcmp(e->kind, "yielded")) {
-		r->yield_sum += e->asked ? e->end - e->asked : 0;
+		r->yield_sum += taken;
 	} else {
 		r->stopped++;
-		r->stop_sum += e->asked ? e->end - e->asked : 0;
+		r->lost_sum += mdl_min_u64(idle, taken);
+		r->stop_sum += taken;
+		idle -= mdl_min_u64(idle, taken);
 	}
+	/* Before it was asked it was idle when its turn began. */
+	r->idle_sum += idle;
 	return true;
+}
+
+static uint64_t mean(uint64_t sum, uint64_t count)
+{
+	return count ? sum / count : 0;
 }
 
 static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
@@ -253,13 +266,13 @@ static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 	if (!finish_piece(v, r, length))
 		return false;
 	v->tail_ns = length - r->ref;
-	v->switch_ns = r->asked ? r->switch_sum / r->asked : 0;
-	v->rest_ns = r->rested ? r->rest_sum / r->rested : 0;
-	v->rest_ns -= mdl_min_u64(v->rest_ns, v->switch_ns);
-	v->switch_ns += g->gaps ? g->gap_sum / g->gaps : 0;
-	v->yield_ns = yields ? r->yield_sum / yields : 0;
-	v->stop_ns = r->stopped ? r->stop_sum / r->stopped : 0;
+	v->switch_ns = mean(r->gap_sum, r->gaps) + mean(r->idle_sum, r->asked);
+	v->late_ns = mean(r->late_sum, r->lates);
+	v->rest_ns = mean(r->rest_sum, r->rested);
+	v->yield_ns = mean(r->yield_sum, yields);
+	v->stop_ns = mean(r->stop_sum, r->stopped);
 	v->stop_ns -= mdl_min_u64(v->stop_ns, g->params.grace_ns);
+	v->lost_ns = mdl_min_u64(mean(r->lost_sum, r->stopped), v->stop_ns);
 	v->stopped_part = r->asked ? (double)r->stopped / (double)r->asked : 0;
 	return true;
 }
@@ -308,6 +321,8 @@ static bool read_entry(json_t *obj, struct entry *ret)
 		e.used = e.end - e.start;
 	if (!number(obj, "asked_ns", &e.asked) || e.asked < e.start || e.asked > e.end)
 		e.asked = 0;
+	if (!number(obj, "late_ns", &e.late) || e.late > e.end - e.start)
+		e.late = 0;
 	*ret = e;
 	return true;
 }
@@ -484,7 +499,7 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 			/* It may have begun before the trace. */
 			e.used = (uint64_t)((double)e.used * (double)(e.end - e.start) /
 					    (double)whole);
-			count_gap(&t->gpu[v->gpu], &e);
+			count_gap(&t->gpu[v->gpu], r, &e);
 			ok = turn(v, r, &e, t->gpu[v->gpu].params.quantum_ns);
 		}
 		if (!ok)

@@ -206,7 +206,7 @@ struct sim_replay { /* a recorded vGPU */
 	size_t items, room;
 	uint64_t tail_ns; /* thought after the last one */
 	/* Averages: see replay.c. */
-	uint64_t switch_ns, rest_ns, yield_ns, stop_ns;
+	uint64_t switch_ns, late_ns, rest_ns, yield_ns, stop_ns, lost_ns;
 	double stopped_part; /* of the times that it was asked */
 };
 
@@ -221,8 +221,7 @@ struct sim_recorded_gpu {
 	const struct mdl_sched_policy *policy;
 	struct mdl_sched_params params;
 	/* While it is read. */
-	bool last_asked;
-	uint64_t last_end, gaps, gap_sum;
+	uint64_t last_end;
 };
 
 struct sim_trace {

@@ -37,7 +37,7 @@ static void teardown(struct rig *r, int vgpus)
 
 static void add_turn(struct rig *r, int v, uint64_t start, uint64_t asked, enum trace_kind kind)
 {
-	trace_add(&r->v[v], &(struct trace_turn) { start, start + 10, asked, 7, kind });
+	trace_add(&r->v[v], &(struct trace_turn) { start, start + 10, asked, asked / 5, 7, kind });
 }
 
 /* All of the ring: how many of a kind a vGPU has in it. */
@@ -72,7 +72,7 @@ static void entries(void)
 	trace_demand(&r.v[0], true, 100);
 	trace_demand(&r.v[0], true, 101); /* said before */
 	add_turn(&r, 0, 110, 115, TRACE_YIELDED);
-	trace_add(&r.v[0], &(struct trace_turn) { 130, 130, 0, 0, TRACE_RUN }); /* nothing */
+	trace_add(&r.v[0], &(struct trace_turn) { 130, 130, 0, 0, 0, TRACE_RUN }); /* nothing */
 	trace_params(&r.v[0], 140); /* as they were */
 	r.v[0].entity.params.cap_percent = 30;
 	trace_params(&r.v[0], 150);
@@ -84,6 +84,7 @@ static void entries(void)
 	e = json_array_get(list, 2);
 	CHECK_STR(json_string_value(json_object_get(e, "pgpu")), "gpu0");
 	CHECK_EQ(json_integer_value(json_object_get(e, "asked_ns")), 115);
+	CHECK_EQ(json_integer_value(json_object_get(e, "late_ns")), 23);
 	CHECK_EQ(json_integer_value(json_object_get(e, "used_ns")), 7);
 	CHECK_EQ(json_integer_value(json_object_get(e, "end_ns")), 120);
 	CHECK_EQ(json_integer_value(json_object_get(json_array_get(list, 3), "cap")), 30);
@@ -208,11 +209,33 @@ static void flood(void)
 	teardown(&r, 8);
 }
 
+/* Who sleeps after each turn, for as long as it likes, has all of it told. */
+static void in_turns(void)
+{
+	uint64_t next, dropped, thinned;
+	json_t *list, *before;
+	struct rig r;
+
+	setup(&r, 8);
+	for (uint32_t i = 0; i < TRACE_INTERVALS; i++) {
+		trace_demand(&r.v[0], true, 5000 + 100 * i);
+		add_turn(&r, 0, 5020 + 100 * i, 0, TRACE_RUN);
+		trace_demand(&r.v[0], false, 5040 + 100 * i);
+	}
+	CHECK_EQ(count(&r, "uuid-0", "wake"), TRACE_INTERVALS / 3);
+	list = trace_read(r.m.trace, 0, 1, &before, &next, &dropped, &thinned);
+	CHECK_EQ(thinned, 0);
+	json_decref(list);
+	json_decref(before);
+	teardown(&r, 8);
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = { { "entries", entries },
 						   { "before-the-oldest", before_the_oldest },
 						   { "removed", removed },
+						   { "in-turns", in_turns },
 						   { "flood", flood, 60 } };
 
 	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
