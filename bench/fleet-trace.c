@@ -32,16 +32,18 @@ static bool add(struct fleet *f, const json_t *o)
 	t.record.vgpu = (unsigned int)i;
 	t.record.start_ns = number(o, "start_ns");
 	t.record.end_ns = number(o, "end_ns");
-	t.record.kind = !strcmp(kind, "wake")	 ? SHARES_WAKE
-			: !strcmp(kind, "sleep") ? SHARES_SLEEP
-						 : SHARES_RUN;
-	if (t.record.kind == SHARES_RUN) {
+	t.record.kind = SHARES_RUN;
+	if (!strcmp(kind, "wake") || !strcmp(kind, "sleep")) {
+		f->guest[i]->awake = !strcmp(kind, "wake");
+		t.record.kind = f->guest[i]->awake ? SHARES_WAKE : SHARES_SLEEP;
+	} else if (!strcmp(kind, "stopped")) {
+		t.stopped = true;
+		t.record.used_ns = number(o, "overrun_ns");
+		t.record.start_ns -= t.record.used_ns;
+	} else {
 		t.record.used_ns = number(o, "used_ns");
 		t.asked_ns = number(o, "asked_ns");
 		t.preempted = !strcmp(kind, "preempted");
-		t.expired = !strcmp(kind, "expired");
-	} else {
-		f->guest[i]->awake = t.record.kind == SHARES_WAKE;
 	}
 	if (f->turns == f->turn_room) {
 		size_t room = f->turn_room ? 2 * f->turn_room : 4096;

@@ -42,7 +42,8 @@ struct fleet_count { /* work done so far */
 struct fleet_turn { /* of the trace */
 	struct shares_record record;
 	uint64_t asked_ns; /* 0: not asked to give back */
-	bool preempted, expired;
+	bool preempted;
+	bool stopped; /* no turn: what it got after one, until it stood still */
 };
 
 struct fleet {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * medley-bench preempt: two guests with kernels that do not end, so every turn ends with a stop. From medleyd's trace: how long after
- * the end of a turn (asked_ns) the GPU is back (end_ns). Not by medleyd's word: the CPU clocks of the executors' threads
- * are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was used
- * although it should have stopped.
+ * the end of a turn (asked_ns) the executor stands still (the event `stopped`). Not by medleyd's word: the CPU clocks of the executors'
+ * threads are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was
+ * used after its own: by its kernel until the stop took effect, and by its front end.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -130,25 +130,43 @@ struct outcome {
 	double *back_us; /* from the end of the turn until the GPU was back */
 	double *next_us; /* until the next one had it */
 	size_t turns;
-	unsigned int yielded, preempted, expired;
+	unsigned int yielded, preempted;
+	unsigned int untold; /* stopped, and continued before the kernel said that it stands still */
 	double unowned_us; /* CPU time used in turns of the other */
 	double watched_s; /* how long that was looked for */
 };
+
+/* When the GPU was back after turn i: the holder gave it back, or stood still; 0: not told. */
+static uint64_t back_at(const struct fleet *f, size_t i)
+{
+	const struct fleet_turn *t = &f->turn[i];
+
+	if (!t->preempted)
+		return t->record.end_ns;
+	while (++i < f->turns)
+		if (f->turn[i].record.vgpu == t->record.vgpu &&
+		    f->turn[i].record.kind == SHARES_RUN)
+			return f->turn[i].stopped ? f->turn[i].record.end_ns : 0;
+	return 0;
+}
 
 static void measure_turns(const struct fleet *f, struct outcome *out)
 {
 	for (size_t i = 0; i < f->turns; i++) {
 		const struct fleet_turn *t = &f->turn[i];
+		uint64_t back = back_at(f, i);
 
 		if (t->record.kind != SHARES_RUN || !t->asked_ns)
 			continue;
 		out->preempted += t->preempted;
-		out->expired += t->expired;
-		out->yielded += !t->preempted && !t->expired;
-		out->back_us[out->turns] = (double)(t->record.end_ns - t->asked_ns) / 1e3;
+		out->yielded += !t->preempted;
+		out->untold += !back;
+		if (!back)
+			continue;
+		out->back_us[out->turns] = (double)(back - t->asked_ns) / 1e3;
 		out->next_us[out->turns] = 0;
 		for (size_t k = i + 1; k < f->turns && out->next_us[out->turns] <= 0; k++)
-			if (f->turn[k].record.kind == SHARES_RUN)
+			if (f->turn[k].record.kind == SHARES_RUN && !f->turn[k].stopped)
 				out->next_us[out->turns] =
 					(double)(f->turn[k].record.start_ns - t->asked_ns) / 1e3;
 		out->turns++;
@@ -163,7 +181,7 @@ static void check_clocks(const struct fleet *f, const struct clocks *c, struct o
 	for (size_t i = 0; i < f->turns; i++) {
 		const struct shares_record *t = &f->turn[i].record;
 
-		if (t->kind != SHARES_RUN || t->vgpu > 1)
+		if (t->kind != SHARES_RUN || f->turn[i].stopped || t->vgpu > 1)
 			continue;
 		while (k < c->samples && c->sample[k].at_ns < t->start_ns)
 			k++;
@@ -186,14 +204,15 @@ static json_t *figures(struct outcome *r)
 		shared_number(shared_quantile(r->back_us, r->turns, 1)), "next_p50_us",
 		shared_number(shared_median(r->next_us, r->turns)), "next_p99_us",
 		shared_number(shared_quantile(r->next_us, r->turns, 0.99)), "turns", (int)r->turns,
-		"stopped", (int)r->preempted, "unconfirmed", (int)r->expired, "given_back",
+		"stopped", (int)r->preempted, "unconfirmed", (int)r->untold, "given_back",
 		(int)r->yielded, "cpu_in_others_turns",
 		shared_number(r->watched_s > 0 ? r->unowned_us / r->watched_s / 1e6 : 0),
 		"watched_s", shared_number(r->watched_s), "method",
 		"two guests with endless kernels, policy round-robin; p50_us, p99_us: from the end of a turn (asked_ns of "
-		"medleyd's trace) to the GPU being back (end_ns), next_*: to the next turn's start; unconfirmed: stops that the "
-		"kernel had not confirmed in time, and that therefore count as done; cpu_in_others_turns: CPU time of "
-		"an executor during turns of the other, in CPUs, by its CPU clock, read from outside");
+		"medleyd's trace) until the host's kernel has said that all threads of the executor stand still (the "
+		"event `stopped`), next_*: to the start of the next turn, which does not wait for that; unconfirmed: stops "
+		"without that word before the executor's next turn; cpu_in_others_turns: CPU time of an executor during turns of "
+		"the other, in CPUs, by its CPU clock, read from outside: until it stands still (charged), and its front end's");
 }
 
 json_t *preempt_run(const struct shared_options *o)

@@ -110,10 +110,7 @@ static void put_turn(struct trace_writer *w, const json_t *e, int pid, int tid)
 	/* Of the colours that chrome://tracing knows; Perfetto colours by name. */
 	static const struct {
 		const char *kind, *colour;
-	} colours[] = { { "run", "good" },
-			{ "yielded", "rail_response" },
-			{ "preempted", "bad" },
-			{ "expired", "terrible" } };
+	} colours[] = { { "run", "good" }, { "yielded", "rail_response" }, { "preempted", "bad" } };
 	uint64_t start = from(w, e), end = int_of(e, "end_ns"), asked = int_of(e, "asked_ns");
 	const char *kind = text_of(e, "kind"), *colour = "generic_work";
 
@@ -128,18 +125,14 @@ static void put_turn(struct trace_writer *w, const json_t *e, int pid, int tid)
 		put(w, json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:f}", "ph", "X", "name",
 				 "taken back", "cat", "turn", "pid", pid, "tid", tid, "ts",
 				 us(w, asked), "dur", (double)(end - asked) / 1e3));
-	if (!strcmp(kind, "preempted") || !strcmp(kind, "expired"))
-		put(w, json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:f}", "ph", "i", "s", "t", "name",
-				 "stopped", "cat", "preemption", "pid", pid, "tid", tid, "ts",
-				 us(w, end)));
 }
 
-/* wake, sleep, params, removed. */
+/* wake, sleep, stopped, params, removed. */
 static void put_instant(struct trace_writer *w, const json_t *e, json_t *pgpu, int pid, int tid)
 {
-	static const char *const shown[] = { "weight",	       "cap",	   "reservation",
-					     "share_percent",  "priority", "quantum_ns",
-					     "kernel_limit_ns" };
+	static const char *const shown[] = { "weight",		"cap",	     "reservation",
+					     "share_percent",	"priority",  "quantum_ns",
+					     "kernel_limit_ns", "overrun_ns" };
 	const char *kind = text_of(e, "kind");
 	json_t *args = json_object();
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who used the GPU how long. While somebody else waits, the holder is charged for the time until the
- * GPU is taken from it, or given back: medleyd's own clock, which no executor has a say in. From the
- * signal that stops it on it is charged for the CPU time that it still got. While nobody waits,
+ * GPU is taken from it, or given back: medleyd's own clock, which no executor has a say in. Who is
+ * stopped is charged for the CPU time that it still gets until it stands still, too: some tens of
+ * microseconds, if it does not resist. While nobody waits,
  * holding costs nothing and what counts is being busy: what its executors say about that (busy_ns of
  * the lease page), as long as it is not less than what the kernel says (the process CPU clock,
  * divided by the compute units), and never more than the lease lasted. Time in which an executor was
@@ -19,20 +20,20 @@
  */
 #include "medleyd.h"
 
-#define AUDIT_NS       (100 * MDL_NS_PER_MS)
-#define AUDIT_QUIET_NS MDL_NS_PER_S
-#define QUIET_AFTER    20 /* audits that saw nothing */
+#define AUDIT_NS	 (100 * MDL_NS_PER_MS)
+#define AUDIT_QUIET_NS	 MDL_NS_PER_S
+#define QUIET_AFTER	 20 /* audits that saw nothing */
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
-#define BURN_SHARE     8
-#define BURN_MAX_NS    ((int64_t)MDL_NS_PER_S)
+#define BURN_SHARE	 8
+#define BURN_MAX_NS	 ((int64_t)MDL_NS_PER_S)
 /* The same for all executors of a vGPU together, with their mappers and compilers. */
 #define VGPU_BURN_SHARE	 4
 #define VGPU_BURN_MAX_NS (2 * (int64_t)MDL_NS_PER_S)
 /* What uses more than this fraction of the time counts when the vGPU has overdrawn. */
-#define BURNS_SHARE    32
-#define HELPER_STRIKES 3
-#define CONFINE_NS     MDL_NS_PER_S
-#define CONFINE_MAX_NS (30 * MDL_NS_PER_S)
+#define BURNS_SHARE	 32
+#define HELPER_STRIKES	 3
+#define CONFINE_NS	 MDL_NS_PER_S
+#define CONFINE_MAX_NS	 (30 * MDL_NS_PER_S)
 
 static uint64_t cpu_clock(const struct executor *x)
 {
@@ -115,20 +116,32 @@ static void end_interval(struct vgpu *v, uint64_t now, enum trace_kind kind)
  * counts whole, whatever was done with it: a holder that has no work loses it as soon as anybody
  * waits.
  */
-static uint64_t withheld(const struct vgpu *v, uint64_t now)
+static uint64_t withheld(const struct vgpu *v, uint64_t start, uint64_t now)
 {
 	uint64_t since = v->gpu->contended_ns;
 
-	return since && since < now ? now - mdl_max_u64(since, v->window_ns) : 0;
+	return since && since < now ? now - mdl_max_u64(since, start) : 0;
 }
 
 /* GPU time of one executor in a window, and what it says about that. */
 static uint64_t busy(struct executor *x, uint64_t cpu, uint64_t said, uint64_t window)
 {
-	/* From the signal on it does not run as a rule, and cannot have run more than that. */
-	if (x->vgpu->stopping)
-		return mdl_min_u64(cpu, window);
 	return mdl_min_u64(mdl_max_u64(said, cpu / x->vgpu->inst->pgpu->compute_units), window);
+}
+
+/* CPU time that it got without the lease. */
+static void count_unleased(struct executor *x, uint64_t cpu, uint64_t window)
+{
+	struct vgpu *v = x->vgpu;
+	uint64_t overrun = mdl_min_u64(cpu / v->inst->pgpu->compute_units, window);
+
+	if (!x->stopping) {
+		x->cpu_unleased_ns += cpu;
+		return;
+	}
+	v->overrun_ns += overrun;
+	v->gpu_time_ns += overrun;
+	v->uncharged_ns += overrun;
 }
 
 void account_update(struct vgpu *v, uint64_t now)
@@ -137,16 +150,15 @@ void account_update(struct vgpu *v, uint64_t now)
 	uint64_t window, used = 0, claimed = 0;
 
 	/* A caller that looks at all vGPUs may have read the clock before this one's hold began. */
-	if (held)
-		now = mdl_max_u64(now, v->window_ns);
-	window = held ? now - v->window_ns : 0;
+	now = mdl_max_u64(now, v->window_ns);
+	window = now - v->window_ns;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)),
 			 said = grown(&x->claim_ns, claim(x, now)), ran;
 
 		read_counters(v, x);
 		if (!held) {
-			x->cpu_unleased_ns += cpu;
+			count_unleased(x, cpu, window);
 			continue;
 		}
 		ran = busy(x, cpu, said, window);
@@ -154,23 +166,22 @@ void account_update(struct vgpu *v, uint64_t now)
 		used = mdl_min_u64(used + ran, window);
 		claimed = mdl_min_u64(claimed + mdl_min_u64(said, window), window);
 	}
+	v->window_ns = now;
 	if (!held)
 		return;
-	if (!v->stopping)
-		used = mdl_max_u64(used, withheld(v, now));
+	used = mdl_max_u64(used, withheld(v, now - window, now));
 	v->unclaimed_ns += used > claimed ? used - claimed : 0;
 	if (used) {
 		v->gpu_time_ns += used;
 		if (!v->run_start_ns)
-			trace_demand(v, true, v->window_ns);
-		v->run_start_ns = v->run_start_ns ? v->run_start_ns : v->window_ns;
+			trace_demand(v, true, now - window);
+		v->run_start_ns = v->run_start_ns ? v->run_start_ns : now - window;
 		v->run_used_ns += used;
-	} else if (v->run_start_ns && !v->stopping) {
+	} else if (v->run_start_ns) {
 		/* Idle since the last look, but nobody wanted the lease. */
-		end_interval(v, v->window_ns, TRACE_RUN);
-		trace_demand(v, false, v->window_ns);
+		end_interval(v, now - window, TRACE_RUN);
+		trace_demand(v, false, now - window);
 	}
-	v->window_ns = now;
 	v->uncharged_ns += used;
 }
 
@@ -197,14 +208,13 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	 * The CPU time until now was without a lease, although the entity counts as holder already.
 	 */
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		x->cpu_unleased_ns += grown(&x->cpu_ns, cpu_clock(x));
+		count_unleased(x, grown(&x->cpu_ns, cpu_clock(x)), now - v->window_ns);
 		x->claim_ns = claim(x, now);
 	}
 	v->window_ns = now;
 	v->run_start_ns = v->run_used_ns = 0;
 	v->asked_ns = v->late_ns = 0;
 	v->ending = TRACE_RUN;
-	v->stopping = false;
 }
 
 void account_hold_begun(struct vgpu *v, uint64_t now)
@@ -212,16 +222,9 @@ void account_hold_begun(struct vgpu *v, uint64_t now)
 	v->window_ns = now;
 }
 
-void account_stop_sent(struct vgpu *v, uint64_t now)
-{
-	account_update(v, now);
-	v->stopping = true;
-}
-
 void account_end_hold(struct vgpu *v, uint64_t now)
 {
 	account_update(v, now);
-	v->stopping = false;
 	end_interval(v, now, v->ending);
 	charge(v, now);
 }
@@ -292,10 +295,9 @@ static void confine(struct executor *x, uint64_t now)
 {
 	struct vgpu *v = x->vgpu;
 
-	mdl_log_limited(
-		&v->lost_log, MDL_LOG_WARN,
-		"%s: executor of context %u works without lease: stopped while it has none",
-		v->inst->name, x->ctx);
+	mdl_log_limited(&v->lost_log, MDL_LOG_WARN,
+			"%s: executor of context %u works without lease: stopped while it has none",
+			v->inst->name, x->ctx);
 	v->confinements++;
 	x->confined_until_ns = now + x->confine_ns;
 	x->confine_ns = mdl_min_u64(2 * x->confine_ns, CONFINE_MAX_NS);

@@ -6,8 +6,13 @@
  *
  * Everything in a page is a hint. An executor that lies in it gains nothing: what is not IDLE or
  * NONE counts as running, what runs is stopped at the end of its turn, and what burns CPU without a
- * lease is kept stopped while it has none (medleyd-account.c). A killed executor counts as not
- * running from the signal on; SIGKILL, as SIGSTOP, takes effect within microseconds.
+ * lease is kept stopped while it has none (medleyd-account.c).
+ *
+ * A stopped or killed executor counts as not running from the signal on, and the GPU is somebody
+ * else's at once: what is on a CPU is interrupted within microseconds, what is not will not get to
+ * another instruction of its own. The next one's threads wake up meanwhile, and nobody waits for the
+ * kernel's word that all of the others have stopped. That comes later; until then what they still
+ * get is charged.
  *
  * Part of medleyd's one thread.
  */
@@ -28,9 +33,9 @@
  * window is over. A flood costs medleyd a few percent of a CPU for each vGPU, and a guest that really wants and leaves the GPU
  * this often waits a fraction of a quantum longer.
  */
-#define WANTS_MAX	 10
-#define WANTS_WINDOW_NS	 MDL_NS_PER_MS
-#define WANTS_AT_ONCE	 64 /* executors in one look */
+#define WANTS_MAX	10
+#define WANTS_WINDOW_NS MDL_NS_PER_MS
+#define WANTS_AT_ONCE	64 /* executors in one look */
 
 /* ---- one executor's page and process ---- */
 
@@ -55,7 +60,7 @@ static bool running(const struct executor *x)
 {
 	uint32_t w = word(x);
 
-	return !x->killed && !x->stopped && w != MDL_LEASE_NONE && w != MDL_LEASE_IDLE;
+	return !x->killed && !x->stop_sent && w != MDL_LEASE_NONE && w != MDL_LEASE_IDLE;
 }
 
 static bool wants(const struct executor *x)
@@ -67,7 +72,7 @@ static void cont(struct executor *x)
 {
 	if (!x->stop_sent)
 		return;
-	x->stop_sent = x->stopped = false;
+	x->stop_sent = x->stopping = false;
 	process_signal(&x->process, SIGCONT);
 }
 
@@ -76,8 +81,7 @@ static void halt(struct executor *x)
 	if (x->stop_sent)
 		return;
 	x->stop_sent = true;
-	x->stopped = false;
-	process_signal(&x->process, SIGSTOP);
+	process_stop(&x->process);
 }
 
 static void give(struct executor *x, bool contended)
@@ -254,28 +258,14 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 {
 	struct vgpu *v = e->owner;
 
-	uint64_t now = mdl_now_ns();
-
 	v->preemptions++;
 	v->ending = TRACE_PREEMPTED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
-		if (running(x))
+		if (running(x)) {
 			halt(x);
-	account_stop_sent(v, now);
-	lease_confirm_stops(v->gpu);
-}
-
-/*
- * A thread that was on a CPU is interrupted within microseconds. This one has not stopped because
- * it is not on one: waiting for it on a busy machine, or sleeping in the kernel. Before its next
- * instruction in user mode it will stop. Nobody is made to wait for that.
- */
-static void on_expire(void *ctx, struct mdl_sched_entity *e)
-{
-	struct vgpu *v = e->owner;
-
-	v->ending = TRACE_EXPIRED;
-	end_hold(v);
+			x->stopping = true;
+		}
+	release(v);
 }
 
 static void on_account(void *ctx, struct mdl_sched_entity *e)
@@ -288,31 +278,45 @@ static const struct mdl_sched_actions actions = {
 	.take = on_take,
 	.ask = on_ask,
 	.stop = on_stop,
-	.expire = on_expire,
 	.account = on_account,
 };
 
-void lease_confirm_stops(struct gpu *g)
+/* Whether it has stopped. Only stops are asked for: an end is left to be reaped by its pidfd. */
+static bool stands_still(const struct executor *x)
 {
-	struct mdl_sched_entity *e = mdl_sched_holder(g->sched);
-	struct vgpu *v = e ? e->owner : NULL;
+	siginfo_t info = { 0 };
 
-	if (!v || e->state != MDL_SCHED_STOPPING)
-		return;
+	return x->killed ||
+	       (waitid(P_PID, (id_t)x->process.pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid);
+}
+
+static void confirm_stops(struct vgpu *v)
+{
+	bool some = false, all = true;
+
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		siginfo_t info = { 0 };
-
-		if (!x->stop_sent || x->stopped || x->killed)
+		if (!x->stopping)
 			continue;
-		/* Only stops are asked for: an end is left to be reaped by its pidfd. */
-		if (waitid(P_PID, (id_t)x->process.pid, &info, WSTOPPED | WNOHANG) == 0 &&
-		    info.si_pid)
-			x->stopped = true;
+		if (!stands_still(x)) {
+			all = false;
+			continue;
+		}
+		some = true;
+		account_charge(v, mdl_now_ns());
+		x->stopping = false;
 	}
-	if (!any_running(v)) {
-		release(v);
-		lease_rearm(g);
-	}
+	if (!some || !all)
+		return;
+	trace_stopped(v, v->overrun_ns, mdl_now_ns());
+	v->overrun_ns = 0;
+	lease_revive(v);
+}
+
+void lease_confirm_stops(struct manager *m)
+{
+	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
+	     i = mdl_instance_next(m->mdev, i))
+		confirm_stops(i->owner);
 }
 
 /* ---- what executors say ---- */
@@ -366,7 +370,6 @@ void lease_update(struct vgpu *v)
 			mdl_sched_sleep(s, &v->entity, now);
 		break;
 	case MDL_SCHED_ASKED:
-	case MDL_SCHED_STOPPING:
 		if (!any_running(v))
 			release(v);
 		break;
@@ -403,7 +406,8 @@ static int watch_wants(struct vgpu *v)
 	if (err >= 0)
 		err = sd_event_source_set_priority(v->wants_source, PRIORITY_LEASE);
 	if (err >= 0)
-		err = sd_event_source_set_ratelimit(v->wants_source, WANTS_WINDOW_NS / 1000, WANTS_MAX);
+		err = sd_event_source_set_ratelimit(v->wants_source, WANTS_WINDOW_NS / 1000,
+						    WANTS_MAX);
 	return err < 0 ? err : 0;
 }
 
@@ -416,6 +420,7 @@ void lease_join(struct executor *x)
 		executor_kill(x);
 		return;
 	}
+	process_find_threads(&x->process);
 	account_admit(x);
 	lease_update(x->vgpu);
 }

@@ -7,6 +7,7 @@
  */
 #include "medleyd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -32,6 +33,40 @@ void process_signal(struct process *p, int sig)
 {
 	if (p->pid)
 		pidfd_signal(p->pidfd, sig);
+}
+
+void process_find_threads(struct process *p)
+{
+	char path[64];
+	struct dirent *e;
+	DIR *dir;
+
+	p->threads = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task", p->pid);
+	dir = opendir(path);
+	if (!dir)
+		return;
+	/* The last ones, if there are more: those that compute. */
+	while ((e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			p->thread[p->threads++ % PROCESS_THREADS] = (pid_t)atoi(e->d_name);
+	closedir(dir);
+	p->threads = p->threads < PROCESS_THREADS ? p->threads : PROCESS_THREADS;
+}
+
+/*
+ * A signal to the process is first seen by one thread, its main thread as a rule, and only that one tells the others to stop. While it
+ * waits for a CPU, and on a busy machine that is milliseconds, they would work on. So each thread gets one: the first that is on a CPU
+ * stops them all. What others have pending SIGCONT takes away.
+ */
+void process_stop(struct process *p)
+{
+	bool sent = false;
+
+	for (uint32_t i = p->threads; p->pid && i > 0; i--)
+		sent = syscall(SYS_tgkill, p->pid, p->thread[i - 1], SIGSTOP) == 0 || sent;
+	if (!sent)
+		process_signal(p, SIGSTOP);
 }
 
 /*

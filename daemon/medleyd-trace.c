@@ -105,7 +105,7 @@ static bool is_demand(enum trace_kind kind)
 
 static bool is_turn(enum trace_kind kind)
 {
-	return kind <= TRACE_EXPIRED;
+	return kind <= TRACE_PREEMPTED;
 }
 
 static void retire(const struct entry *e)
@@ -226,6 +226,17 @@ void trace_add(struct vgpu *v, const struct trace_turn *turn)
 	e->used_ns = turn->used_ns;
 }
 
+void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now)
+{
+	struct entry *e;
+
+	if (!v->trace)
+		return;
+	e = push(v->trace, TRACE_STOPPED, now);
+	e->end_ns = now;
+	e->used_ns = overrun_ns;
+}
+
 static json_t *describe_set(const struct params *p)
 {
 	return json_pack("{s:I, s:i, s:i, s:i, s:s, s:I, s:I}", "weight", (json_int_t)p->weight,
@@ -244,9 +255,9 @@ static json_t *describe(const struct entry *e)
 		[TRACE_RUN] = "run",
 		[TRACE_YIELDED] = "yielded",
 		[TRACE_PREEMPTED] = "preempted",
-		[TRACE_EXPIRED] = "expired",
 		[TRACE_WAKE] = "wake",
 		[TRACE_SLEEP] = "sleep",
+		[TRACE_STOPPED] = "stopped",
 		[TRACE_PARAMS] = "params",
 		[TRACE_REMOVED] = "removed",
 	};
@@ -261,6 +272,8 @@ static json_t *describe(const struct entry *e)
 		json_object_set_new_nocheck(j, "late_ns", json_integer((json_int_t)e->late_ns));
 		json_object_set_new_nocheck(j, "used_ns", json_integer((json_int_t)e->used_ns));
 	}
+	if (j && e->kind == TRACE_STOPPED)
+		json_object_set_new_nocheck(j, "overrun_ns", json_integer((json_int_t)e->used_ns));
 	if (j && e->kind == TRACE_PARAMS)
 		json_object_update_new(j, describe_set(&e->params));
 	return j;

@@ -423,8 +423,7 @@ static int on_child_signal(sd_event_source *s, const struct signalfd_siginfo *si
 {
 	struct manager *m = arg;
 
-	for (size_t i = 0; i < MDL_MDEV_PGPUS_MAX && m->gpu[i]; i++)
-		lease_confirm_stops(m->gpu[i]);
+	lease_confirm_stops(m);
 	return 0;
 }
 

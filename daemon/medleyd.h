@@ -85,6 +85,7 @@ void reaper_stop(struct reaper *r);
 /* ---- medleyd-process.c ---- */
 /* Pairs of user ids: the process itself, and for executors their compiler companion. */
 #define UID_SLOTS (1u << 15)
+#define PROCESS_THREADS 16
 struct process {
 	struct manager *m;
 	pid_t pid; /* 0: none */
@@ -92,6 +93,8 @@ struct process {
 	sd_event_source *source;
 	void (*ended)(struct process *p, int status); /* reaped; status as of wait(2) */
 	uint64_t cpu_ns; /* its CPU clock, when it is reaped */
+	pid_t thread[PROCESS_THREADS]; /* some of its threads, as of process_find_threads() */
+	uint32_t threads;
 	uint32_t uid_slot; /* 1 + its place in manager.uid_used; 0: none */
 };
 
@@ -100,6 +103,10 @@ int process_start(struct process *p, struct manager *m, const char *program,
 		  const char *const *args, const int *fds, size_t nfds,
 		  void (*ended)(struct process *p, int status));
 void process_signal(struct process *p, int sig);
+/* Before process_stop(), when it has started its threads. */
+void process_find_threads(struct process *p);
+/* Stops all of it (SIGSTOP), as soon as any of those threads, or another, is on a CPU. */
+void process_stop(struct process *p);
 /* CPU time so far; 0 when the process cannot be asked. */
 uint64_t process_cpu_ns(pid_t pid);
 /* The pids of its children, at most max; their number. */
@@ -134,7 +141,7 @@ struct executor {
 
 	struct place *place; /* medleyd-place.c */
 	bool stop_sent; /* SIGSTOP sent and not continued since */
-	bool stopped; /* and the process has stopped */
+	bool stopping; /* sent at the end of a turn; what it still gets is charged */
 	bool confined; /* burns without lease: stopped whenever it has none */
 	uint64_t confined_until_ns, confine_ns;
 
@@ -173,10 +180,10 @@ const char *warm_look(struct executor *x, uint64_t now);
 enum trace_kind { /* of what medleyd-trace.c records */
 	TRACE_RUN, /* a turn: ended by itself, or goes on in the next piece */
 	TRACE_YIELDED, /* asked, and gave back */
-	TRACE_PREEMPTED, /* asked, stopped, and the stop was confirmed */
-	TRACE_EXPIRED, /* asked, stopped, not confirmed in time */
+	TRACE_PREEMPTED, /* asked, then stopped */
 	TRACE_WAKE, /* events: wants the GPU from now on; no more */
 	TRACE_SLEEP,
+	TRACE_STOPPED, /* who was preempted stands still */
 	TRACE_PARAMS,
 	TRACE_REMOVED /* the last of its vGPU */
 };
@@ -217,12 +224,12 @@ struct vgpu {
 	uint64_t unclaimed_ns; /* charged beyond what its executors said */
 	uint64_t confinements; /* worked without lease */
 	uint64_t uncharged_ns; /* used, and the policy not told yet */
-	uint64_t window_ns; /* while holding: since when time is not accounted yet */
+	uint64_t window_ns; /* since when time is not accounted yet */
 	struct trace_ident *trace; /* or NULL: nothing of it is recorded */
 	uint64_t run_start_ns, run_used_ns; /* open interval of the trace; 0: none */
 	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
 	uint64_t late_ns; /* and how late that was: the timer's delay */
-	bool stopping; /* its processes have been sent SIGSTOP, and no lease since */
+	uint64_t overrun_ns; /* charged for what it got after a turn, until it stood still */
 	enum trace_kind ending; /* and how it ends */
 	struct {
 		uint64_t at_ns, gpu_time_ns;
@@ -275,7 +282,7 @@ void lease_update(struct vgpu *v);
 /* Now and then: lets executors go on that were stopped too late. */
 void lease_revive(struct vgpu *v);
 /* A child has stopped. */
-void lease_confirm_stops(struct gpu *g);
+void lease_confirm_stops(struct manager *m);
 /* After anything that may have changed when the scheduler wants to be called. */
 void lease_rearm(struct gpu *g);
 void lease_confine(struct executor *x, bool confined);
@@ -300,7 +307,6 @@ void account_hold_begun(struct vgpu *v, uint64_t now);
 /* Writes an open interval to the trace and begins a new one. */
 void account_flush(struct vgpu *v, uint64_t now);
 /* SIGSTOP was sent at `now`. */
-void account_stop_sent(struct vgpu *v, uint64_t now);
 void account_end_hold(struct vgpu *v, uint64_t now);
 void account_retire(struct executor *x);
 void account_wake_audit(struct manager *m);
@@ -338,6 +344,8 @@ void trace_params(struct vgpu *v, uint64_t now);
 /* Whether it wants the GPU now; said twice it counts once. */
 void trace_demand(struct vgpu *v, bool wants, uint64_t now);
 void trace_add(struct vgpu *v, const struct trace_turn *turn);
+/* All of it stands still after it was preempted; overrun_ns: GPU time charged since. */
+void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now);
 /*
  * What was recorded from sequence number `since`, at most max, as a JSON array. *ret_before: NULL,
  * or, at the beginning and after a gap, how things were just before. *ret_next: where to go on;

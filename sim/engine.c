@@ -239,6 +239,20 @@ static void on_ask(void *ctx, struct mdl_sched_entity *e)
 		g->asked = !v->group->disobeys;
 }
 
+/* What a recorded guest gets after its turn, until it stands still: some tens of microseconds, so counted at once. */
+static void overrun(struct sim_gpu *g)
+{
+	struct sim_vgpu *v = g->runs;
+	uint64_t ran = v && v->left ? mdl_min_u64(v->replay->overrun_ns, v->left - 1) : 0;
+
+	if (!ran)
+		return;
+	v->used += ran;
+	if (v->left != SIM_ENDLESS)
+		v->left -= ran;
+	mdl_sched_charge(g->sched, &v->entity, ran, g->sim->now);
+}
+
 static void on_stop(void *ctx, struct mdl_sched_entity *e)
 {
 	struct sim_gpu *g = ctx;
@@ -251,6 +265,7 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 	if (v->replay && !g->sim->stop_given) {
 		settle_use(g);
 		g->started = mdl_max_u64(g->started, g->sim->now) + v->replay->lost_ns;
+		overrun(g);
 	}
 	if (takes)
 		g->stop_at = g->sim->now + takes;

@@ -397,13 +397,13 @@ static json_t *recorded(const struct sim *s, const struct sim_vgpu *v)
 {
 	const struct sim_replay *r = v->replay;
 
-	return json_pack("{s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "recorded_share",
-			 recorded_share(s, v), "difference",
+	return json_pack("{s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+			 "recorded_share", recorded_share(s, v), "difference",
 			 share(s, sim_used(v)) - recorded_share(s, v), "pieces",
 			 (json_int_t)r->items, "switch_us", us(r->switch_ns), "late_us",
 			 us(r->late_ns), "yield_us", us(r->yield_ns), "stop_us", us(r->stop_ns),
-			 "lost_us", us(r->lost_ns), "rest_us", us(r->rest_ns), "stopped_part",
-			 r->stopped_part);
+			 "lost_us", us(r->lost_ns), "overrun_us", us(r->overrun_ns), "rest_us",
+			 us(r->rest_ns), "stopped_part", r->stopped_part);
 }
 
 /* Side by side, for people. */

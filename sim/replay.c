@@ -16,8 +16,8 @@
  *
  * What handing over took is taken from the trace, too, as averages for each vGPU: from the end of
  * the turn before to the first instruction; how late it was asked to give back, and how long it
- * took to; how often it had to be stopped, how long that took and how much of that was not used;
- * and from its last instruction to its sleep.
+ * took to; how often it had to be stopped, how long that took, how much of that was not used, and
+ * what it got afterwards until it stood still; and from its last instruction to its sleep.
  *
  * Left out: when a policy or a pGPU's parameters were changed while the trace was recorded (those
  * at its end count), and lengths of single kernels, which a trace does not tell.
@@ -32,17 +32,18 @@
 
 #include "daemon/param-limits.h"
 
-#define VGPUS_MAX   4096
-#define GPUS_MAX    4096
+#define VGPUS_MAX      4096
+#define GPUS_MAX       4096
 /* Idle time in a turn: more is its guest's thought, less is what switching takes. */
-#define IDLE_NS	    (200 * MDL_NS_PER_US)
-#define IDLE_PART   100
-#define SPREAD_NS   (2 * MDL_NS_PER_MS)
+#define IDLE_NS	       (200 * MDL_NS_PER_US)
+#define IDLE_PART      100
+#define SPREAD_NS      (2 * MDL_NS_PER_MS)
 /* Between two turns: less is what handing over takes, if the next one waited. More is the policy's doing. */
-#define GAP_NS	    (200 * MDL_NS_PER_US)
-#define SPREAD_MAX  2000
+#define GAP_NS	       (200 * MDL_NS_PER_US)
+#define SPREAD_MAX     2000
+#define OVERRUN_MAX_NS MDL_NS_PER_S
 /* Who has wanted the GPU for this part of the trace when it ends wants it for ever. */
-#define GREEDY_PART 10
+#define GREEDY_PART    10
 
 struct reading { /* one vGPU's state while its entries are gone through */
 	bool awake, implied; /* implied: nobody said so */
@@ -54,12 +55,12 @@ struct reading { /* one vGPU's state while its entries are gone through */
 	uint64_t turn_ns, turn_used;
 	uint64_t asked, stopped, rested;
 	uint64_t gaps, lates;
-	uint64_t gap_sum, idle_sum, late_sum, rest_sum, yield_sum, stop_sum, lost_sum;
+	uint64_t gap_sum, idle_sum, late_sum, rest_sum, yield_sum, stop_sum, lost_sum, overrun_sum;
 };
 
 struct entry {
 	const char *vgpu, *name, *pgpu, *kind;
-	uint64_t start, end, asked, late, used;
+	uint64_t start, end, asked, late, used, overrun;
 };
 
 /* ---- finding ---- */
@@ -272,6 +273,7 @@ static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 	v->yield_ns = mean(r->yield_sum, yields);
 	v->stop_ns = mean(r->stop_sum, r->stopped);
 	v->stop_ns -= mdl_min_u64(v->stop_ns, g->params.grace_ns);
+	v->overrun_ns = mean(r->overrun_sum, r->stopped);
 	v->lost_ns = mdl_min_u64(mean(r->lost_sum, r->stopped), v->stop_ns);
 	v->stopped_part = r->asked ? (double)r->stopped / (double)r->asked : 0;
 	return true;
@@ -314,7 +316,7 @@ static bool read_entry(json_t *obj, struct entry *ret)
 	    !number(obj, "end_ns", &e.end))
 		return false;
 	event = !strcmp(e.kind, "wake") || !strcmp(e.kind, "sleep") || !strcmp(e.kind, "params") ||
-		!strcmp(e.kind, "removed");
+		!strcmp(e.kind, "removed") || !strcmp(e.kind, "stopped");
 	if (event ? e.end != e.start : e.end <= e.start)
 		return false;
 	if (!number(obj, "used_ns", &e.used) || e.used > e.end - e.start)
@@ -323,6 +325,8 @@ static bool read_entry(json_t *obj, struct entry *ret)
 		e.asked = 0;
 	if (!number(obj, "late_ns", &e.late) || e.late > e.end - e.start)
 		e.late = 0;
+	if (!number(obj, "overrun_ns", &e.overrun) || e.overrun > OVERRUN_MAX_NS)
+		e.overrun = 0;
 	*ret = e;
 	return true;
 }
@@ -495,6 +499,10 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 			err = add_change(t, k, e.start, NULL);
 			if (err)
 				return err;
+		} else if (!strcmp(e.kind, "stopped")) {
+			v->recorded_ns += e.overrun;
+			r->work += e.overrun;
+			r->overrun_sum += e.overrun;
 		} else if (e.end > e.start) {
 			/* It may have begun before the trace. */
 			e.used = (uint64_t)((double)e.used * (double)(e.end - e.start) /

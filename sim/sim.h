@@ -206,7 +206,7 @@ struct sim_replay { /* a recorded vGPU */
 	size_t items, room;
 	uint64_t tail_ns; /* thought after the last one */
 	/* Averages: see replay.c. */
-	uint64_t switch_ns, late_ns, rest_ns, yield_ns, stop_ns, lost_ns;
+	uint64_t switch_ns, late_ns, rest_ns, yield_ns, stop_ns, lost_ns, overrun_ns;
 	double stopped_part; /* of the times that it was asked */
 };
 

@@ -208,7 +208,8 @@ static bool step(struct mdl_sched *s)
 	case MDL_SCHED_STOPPING:
 		if (s->now < s->limit)
 			return false;
-		s->actions->expire(s->ctx, e);
+		if (s->actions->expire)
+			s->actions->expire(s->ctx, e);
 		if (s->holder == e)
 			end_hold(s, true);
 		return true;

@@ -114,7 +114,7 @@ struct mdl_sched_params {
 	}
 
 /*
- * Decisions. All but the last mandatory, called on the thread that called the input; e's owner
+ * Decisions. All mandatory but where it says so, called on the thread that called the input; e's owner
  * carries them out. None may block for long.
  */
 struct mdl_sched_actions {
@@ -135,8 +135,8 @@ struct mdl_sched_actions {
 	 */
 	void (*stop)(void *ctx, struct mdl_sched_entity *e);
 	/*
-	 * The stop was not confirmed within stop_limit_ns: e counts as stopped, and is no longer
-	 * the holder when this returns.
+	 * Optional, for owners that wait until a stop has taken effect. That was not confirmed
+	 * within stop_limit_ns: e counts as stopped, and is no longer the holder when this returns.
 	 */
 	void (*expire)(void *ctx, struct mdl_sched_entity *e);
 	/*

@@ -40,7 +40,7 @@ def shares(trace):
     length = trace["end_ns"] - trace["start_ns"]
     used = {}
     for i in trace["intervals"]:
-        used[i["name"]] = used.get(i["name"], 0) + i.get("used_ns", 0)
+        used[i["name"]] = used.get(i["name"], 0) + i.get("used_ns", 0) + i.get("overrun_ns", 0)
     return {name: ns / length for name, ns in used.items()}
 
 
@@ -54,7 +54,13 @@ def check_trace(trace):
     for a, b in zip(turns, turns[1:]):
         check(a["end_ns"] <= b["start_ns"], f"two at a time: {a} {b}")
     kinds = {name: {i["kind"] for i in trace["intervals"] if i["name"] == name} for name in MIX}
-    check(kinds["endless"] & {"preempted", "expired"} and "yielded" not in kinds["endless"], f"the endless one is stopped: {kinds}")
+    check({"preempted", "stopped"} <= kinds["endless"] and "yielded" not in kinds["endless"], f"the endless one is stopped: {kinds}")
+    stops = [i for i in trace["intervals"] if i["kind"] == "stopped"]
+    overruns = sorted(i["overrun_ns"] for i in stops)
+    check(overruns[len(stops) // 2] < 10**5, f"what the one who was stopped still gets: {overruns}")
+    preempted = sum(i["kind"] == "preempted" for i in trace["intervals"])
+    # All of its threads stand still before its next turn, unless that comes very soon, or one waited for a CPU all the time.
+    check(0.2 * preempted < len(stops) <= preempted + len(MIX), f"{len(stops)} of {preempted} stops confirmed")
     for name in MIX:    # wake and sleep take turns
         wants = next(b["wants"] for b in trace["before"] if b["name"] == name)
         for i in trace["intervals"]:

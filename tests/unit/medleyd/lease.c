@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Executors that stopped too late (medleyd-lease.c): who is continued, and who stays stopped. The scheduler is the real one;
- * processes are a number and the last signal. The rest of medleyd is stubs.
+ * Executors that stop late (medleyd-lease.c): the GPU goes on at once; who is continued, and who stays stopped. The scheduler is
+ * the real one; processes are a number and the last signal. The rest of medleyd is stubs.
  */
 #include "../check.h"
 
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 #include "../../../daemon/medleyd.h"
 
@@ -15,6 +16,15 @@ void process_signal(struct process *p, int sig)
 {
 	signals[p->uid_slot]++;
 	last[p->uid_slot] = sig;
+}
+
+void process_stop(struct process *p)
+{
+	process_signal(p, SIGSTOP);
+}
+
+void process_find_threads(struct process *p)
+{
 }
 
 void place_look(struct executor *x)
@@ -37,16 +47,21 @@ void account_hold_begun(struct vgpu *v, uint64_t now)
 {
 }
 
-void account_stop_sent(struct vgpu *v, uint64_t now)
-{
-}
-
 void account_end_hold(struct vgpu *v, uint64_t now)
 {
 }
 
+static int charges, stops;
+
 void account_charge(struct vgpu *v, uint64_t now)
 {
+	charges++;
+}
+
+void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now)
+{
+	stops++;
+	CHECK_EQ(overrun_ns, 77);
 }
 
 void account_wake_audit(struct manager *mgr)
@@ -82,8 +97,14 @@ static struct manager m;
 static struct mdl_pgpu pgpu;
 static struct gpu *g;
 static struct vgpu v[2];
+static struct mdl_instance inst[2];
 static struct executor x[2];
 static struct mdl_lease page[2];
+
+struct mdl_instance *mdl_instance_next(struct mdl_mdev *mdev, struct mdl_instance *after)
+{
+	return !after ? &inst[0] : after == &inst[0] ? &inst[1] : NULL;
+}
 
 static void set_up(void)
 {
@@ -92,6 +113,7 @@ static void set_up(void)
 	m.opt.policy = mdl_sched_policy_find("round-robin");
 	CHECK_EQ(gpu_create(&m, &pgpu, &g), 0);
 	for (uint32_t i = 0; i < 2; i++) {
+		inst[i].owner = &v[i];
 		v[i].m = &m;
 		v[i].gpu = g;
 		v[i].wants_fd = -1;
@@ -149,8 +171,8 @@ static bool second_has_it(void)
 	return lease_holding(&v[1]);
 }
 
-/* The first one works, is asked, is sent SIGSTOP, and has not stopped when we wait no longer: the second has its turn. */
-static void expire(void)
+/* The first one works, is asked, is sent SIGSTOP; the second has its turn before the other is known to have stopped. */
+static void preempt(void)
 {
 	set_up();
 	says(0, MDL_LEASE_NONE, true);
@@ -160,7 +182,7 @@ static void expire(void)
 	says(1, MDL_LEASE_NONE, true);
 	until(second_has_it);
 	CHECK_EQ(word(0), MDL_LEASE_YIELD);
-	CHECK(x[0].stop_sent && !x[0].stopped);
+	CHECK(x[0].stop_sent && x[0].stopping);
 	CHECK_EQ(signals[0], 1);
 	CHECK_EQ(last[0], SIGSTOP);
 	atomic_store(&page[1].state, MDL_LEASE_BUSY);
@@ -169,7 +191,7 @@ static void expire(void)
 /* Gave back before the stop came about: nobody would continue it. It goes on, without lease, and gets one when it asks. */
 static void gave_back(void)
 {
-	expire();
+	preempt();
 	says(0, MDL_LEASE_NONE, false);
 	for (int i = 0; i < 10; i++)
 		sd_event_run(m.event, 0);
@@ -191,7 +213,7 @@ static void gave_back(void)
 /* It believed that the lease was its own still: that is taken, so that it does not begin when it goes on. */
 static void gave_back_idle(void)
 {
-	expire();
+	preempt();
 	atomic_store(&page[0].want, 0);
 	atomic_store(&page[0].state, MDL_LEASE_IDLE);
 	lease_revive(&v[0]);
@@ -202,7 +224,7 @@ static void gave_back_idle(void)
 
 static void stays_stopped(void)
 {
-	expire();
+	preempt();
 	/* With work in the middle of which it stopped: until its turn. */
 	lease_revive(&v[0]);
 	CHECK_EQ(signals[0], 1);
@@ -225,9 +247,39 @@ static void stays_stopped(void)
 	tear_down();
 }
 
+/* From the end of its turn until the kernel says that it stands still it is on its way; then all that it got is told. */
+static void stands_still(void)
+{
+	pid_t child = fork();
+
+	if (!child)
+		for (;;)
+			pause();
+	preempt();
+	x[0].process.pid = child;
+	v[0].overrun_ns = 77;
+	lease_confirm_stops(&m);
+	CHECK_EQ(charges, 0);
+	CHECK(x[0].stopping);
+	CHECK_EQ(kill(child, SIGSTOP), 0);
+	while (x[0].stopping)
+		lease_confirm_stops(&m);
+	CHECK_EQ(charges, 1);
+	CHECK_EQ(stops, 1);
+	CHECK_EQ(v[0].overrun_ns, 0);
+	CHECK(x[0].stop_sent);
+	lease_confirm_stops(&m); /* once will do */
+	CHECK_EQ(stops, 1);
+	CHECK_EQ(signals[0], 1);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	tear_down();
+}
+
 static const struct check_case cases[] = {
 	{ "gave back", gave_back },
 	{ "gave back, idle", gave_back_idle },
 	{ "stays stopped", stays_stopped },
+	{ "stands still", stands_still },
 };
 CHECK_MAIN(cases)
