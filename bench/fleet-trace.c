@@ -5,7 +5,7 @@
 
 #include "fleet.h"
 
-#define PAGE 1024
+#define PAGE 64 /* the largest that medleyd gives */
 
 static int find_guest(const struct fleet *f, const char *uuid)
 {

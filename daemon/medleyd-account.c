@@ -84,7 +84,7 @@ static void read_counters(struct vgpu *v, struct executor *x)
 
 void account_admit(struct executor *x)
 {
-	x->cpu_ns = cpu_clock(x);
+	x->cpu_ns = x->hold_cpu_ns = cpu_clock(x);
 	x->claim_ns = claim(x, mdl_now_ns());
 	x->commands = atomic_load(&x->lease->commands);
 	x->kernels = atomic_load(&x->lease->kernels);
@@ -129,16 +129,24 @@ static uint64_t busy(struct executor *x, uint64_t cpu, uint64_t said, uint64_t w
 	return mdl_min_u64(mdl_max_u64(said, cpu / x->vgpu->inst->pgpu->compute_units), window);
 }
 
-/* CPU time that it got without the lease. */
+/*
+ * CPU time that it got without the lease. Who is on its way to a stop is charged for it as GPU time, as
+ * far as it then got more in all, since its hold began, than it was charged for: its clock tells
+ * what a thread did that was on a CPU a tick late, so some of this may be from before.
+ */
 static void count_unleased(struct executor *x, uint64_t cpu, uint64_t window)
 {
 	struct vgpu *v = x->vgpu;
-	uint64_t overrun = mdl_min_u64(cpu / v->inst->pgpu->compute_units, window);
+	uint32_t units = v->inst->pgpu->compute_units;
+	uint64_t all = (x->cpu_ns - x->hold_cpu_ns) / units, overrun;
 
 	if (!x->stopping) {
 		x->cpu_unleased_ns += cpu;
 		return;
 	}
+	overrun = all > v->hold_used_ns ? all - v->hold_used_ns : 0;
+	overrun = mdl_min_u64(overrun, mdl_min_u64(cpu / units, window));
+	v->hold_used_ns += overrun;
 	v->overrun_ns += overrun;
 	v->gpu_time_ns += overrun;
 	v->uncharged_ns += overrun;
@@ -182,6 +190,7 @@ void account_update(struct vgpu *v, uint64_t now)
 		end_interval(v, now - window, TRACE_RUN);
 		trace_demand(v, false, now - window);
 	}
+	v->hold_used_ns += used;
 	v->uncharged_ns += used;
 }
 
@@ -209,8 +218,10 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	 */
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		count_unleased(x, grown(&x->cpu_ns, cpu_clock(x)), now - v->window_ns);
+		x->hold_cpu_ns = x->cpu_ns;
 		x->claim_ns = claim(x, now);
 	}
+	v->hold_used_ns = 0;
 	v->window_ns = now;
 	v->run_start_ns = v->run_used_ns = 0;
 	v->asked_ns = v->late_ns = 0;

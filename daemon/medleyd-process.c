@@ -130,7 +130,7 @@ static void release_uids(struct process *p, struct manager *m)
 	uint32_t slot = p->uid_slot - 1;
 
 	if (p->uid_slot)
-		m->uid_used[slot / 8] &= (uint8_t)~(1 << slot % 8);
+		m->uid_used[slot / 8] &= (uint8_t) ~(1 << slot % 8);
 	p->uid_slot = 0;
 }
 

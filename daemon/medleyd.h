@@ -107,7 +107,10 @@ void process_signal(struct process *p, int sig);
 void process_find_threads(struct process *p);
 /* Stops all of it (SIGSTOP), as soon as any of those threads, or another, is on a CPU. */
 void process_stop(struct process *p);
-/* CPU time so far; 0 when the process cannot be asked. */
+/*
+ * CPU time so far; 0 when the process cannot be asked. What a thread that is on a CPU has used since
+ * the last tick (4 ms) may be missing.
+ */
 uint64_t process_cpu_ns(pid_t pid);
 /* The pids of its children, at most max; their number. */
 size_t process_children(const struct process *p, pid_t *pids, size_t max);
@@ -146,6 +149,7 @@ struct executor {
 	uint64_t confined_until_ns, confine_ns;
 
 	uint64_t cpu_ns; /* process CPU clock at the last look */
+	uint64_t hold_cpu_ns; /* and when its last hold began */
 	uint64_t claim_ns; /* busy time by the page at the last look */
 	uint64_t cpu_unleased_ns; /* CPU time without a lease since the last audit */
 	int64_t burn_ns; /* CPU time that it may yet use without a lease */
@@ -229,6 +233,7 @@ struct vgpu {
 	uint64_t run_start_ns, run_used_ns; /* open interval of the trace; 0: none */
 	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
 	uint64_t late_ns; /* and how late that was: the timer's delay */
+	uint64_t hold_used_ns; /* charged in this hold, or since the last began */
 	uint64_t overrun_ns; /* charged for what it got after a turn, until it stood still */
 	enum trace_kind ending; /* and how it ends */
 	struct {

@@ -124,6 +124,43 @@ static void dies_while_holding(void)
 	CHECK_EQ(r.v.entity.charged_ns, 30 * MDL_NS_PER_MS);
 }
 
+/*
+ * Stopped at the end of its turn, 2 ms in which somebody waited, it still gets some: charged as far as it had more in all than that. Its
+ * clock was half a millisecond late at the turn's end.
+ */
+static void overrun(void)
+{
+	struct rig r;
+
+	setup(&r);
+	r.v.executors = &r.x[0];
+	r.x[0].vgpu_next = NULL;
+	r.gpu.contended_ns = 1;
+	r.v.entity.state = MDL_SCHED_HOLDING;
+	account_begin_hold(&r.v, 1 * MDL_NS_PER_MS);
+	r.x[0].process.cpu_ns = 1500 * MDL_NS_PER_US;
+	account_end_hold(&r.v, 3 * MDL_NS_PER_MS);
+	CHECK_EQ(r.v.gpu_time_ns, 2000 * MDL_NS_PER_US);
+	r.v.entity.state = MDL_SCHED_WAITING;
+	r.x[0].stopping = true;
+	r.x[0].process.cpu_ns = 2050 * MDL_NS_PER_US;
+	account_charge(&r.v, 3060 * MDL_NS_PER_US);
+	CHECK_EQ(r.v.overrun_ns, 50 * MDL_NS_PER_US);
+	CHECK_EQ(r.v.gpu_time_ns, 2050 * MDL_NS_PER_US);
+	CHECK_EQ(r.v.entity.charged_ns, 2050 * MDL_NS_PER_US);
+	/* It does not stop: all of it, but no more than the time that passed. */
+	r.x[0].process.cpu_ns = 3050 * MDL_NS_PER_US;
+	account_charge(&r.v, 3860 * MDL_NS_PER_US);
+	CHECK_EQ(r.v.overrun_ns, 850 * MDL_NS_PER_US);
+	CHECK_EQ(r.x[0].cpu_unleased_ns, 0);
+	/* It stands still: what it gets now it gets without a lease. */
+	r.x[0].stopping = false;
+	r.x[0].process.cpu_ns = 3060 * MDL_NS_PER_US;
+	account_charge(&r.v, 3900 * MDL_NS_PER_US);
+	CHECK_EQ(r.v.overrun_ns, 850 * MDL_NS_PER_US);
+	CHECK_EQ(r.x[0].cpu_unleased_ns, 10 * MDL_NS_PER_US);
+}
+
 /* And without the lease it counts against what the vGPU may use so. */
 static void dies_without_lease(void)
 {
@@ -143,7 +180,8 @@ int main(void)
 {
 	static const struct check_case cases[] = { { "clock-from-before-the-hold", clock_from_before_the_hold },
 						   { "dies-while-holding", dies_while_holding },
-						   { "dies-without-lease", dies_without_lease } };
+						   { "dies-without-lease", dies_without_lease },
+						   { "overrun", overrun } };
 
 	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
 }
