@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * medley-bench preempt: two guests with kernels that do not end, so every turn ends with a stop. From medleyd's trace: how long after
- * the end of a turn (asked_ns) the executor had run for the last time: its stop, and what it still got. Not by medleyd's word: the CPU clocks of the executors'
- * threads are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was
+ * the end of a turn (asked_ns) all threads of the executor stand still (the event `stopped`). Not by medleyd's word: the CPU clocks of the
+ * executors are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was
  * used after its own: by its kernel until the stop took effect, and by its front end.
  */
 #include <dirent.h>
@@ -127,8 +127,7 @@ static bool sample(struct clocks *c, uint64_t until_ns)
 }
 
 struct outcome {
-	double *back_us; /* from the end of the turn until its kernel had run for the last time */
-	double *still_us; /* until the kernel said that all threads stand still */
+	double *back_us; /* from the end of the turn until the GPU was back: all threads stand still */
 	double *next_us; /* until the next one had it */
 	size_t turns;
 	unsigned int yielded, preempted;
@@ -165,7 +164,7 @@ static void measure_turns(const struct fleet *f, struct outcome *out)
 	for (size_t i = 0; i < f->turns; i++) {
 		const struct fleet_turn *t = &f->turn[i],
 					*stopped = t->preempted ? stopped_after(f, i) : NULL;
-		uint64_t back = t->record.end_ns + (stopped ? stopped->record.used_ns : 0);
+		uint64_t back = stopped ? stopped->record.end_ns : t->record.end_ns;
 
 		if (t->record.kind != SHARES_RUN || !t->asked_ns)
 			continue;
@@ -176,8 +175,6 @@ static void measure_turns(const struct fleet *f, struct outcome *out)
 			continue;
 		}
 		out->back_us[out->turns] = (double)(back - t->asked_ns) / 1e3;
-		out->still_us[out->turns] =
-			(double)((stopped ? stopped->record.end_ns : back) - t->asked_ns) / 1e3;
 		out->next_us[out->turns++] = next_turn_us(f, i);
 	}
 }
@@ -207,12 +204,10 @@ static void check_clocks(const struct fleet *f, const struct clocks *c, struct o
 static json_t *figures(struct outcome *r)
 {
 	return json_pack(
-		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:s}", "p50_us",
+		"{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:s}", "p50_us",
 		shared_number(shared_median(r->back_us, r->turns)), "p99_us",
 		shared_number(shared_quantile(r->back_us, r->turns, 0.99)), "max_us",
-		shared_number(shared_quantile(r->back_us, r->turns, 1)), "still_p50_us",
-		shared_number(shared_median(r->still_us, r->turns)), "still_p99_us",
-		shared_number(shared_quantile(r->still_us, r->turns, 0.99)), "next_p50_us",
+		shared_number(shared_quantile(r->back_us, r->turns, 1)), "next_p50_us",
 		shared_number(shared_median(r->next_us, r->turns)), "next_p99_us",
 		shared_number(shared_quantile(r->next_us, r->turns, 0.99)), "turns", (int)r->turns,
 		"stopped", (int)r->preempted, "unconfirmed", (int)r->untold, "given_back",
@@ -220,11 +215,11 @@ static json_t *figures(struct outcome *r)
 		shared_number(r->watched_s > 0 ? r->unowned_us / r->watched_s / 1e6 : 0),
 		"watched_s", shared_number(r->watched_s), "method",
 		"two guests with endless kernels, policy round-robin; p50_us, p99_us: from the end of a turn (asked_ns of "
-		"medleyd's trace) to its stop (end_ns), and what the executor's CPU clock went on after that (overrun_ns); "
-		"still_*: until the host's kernel has said that all of its threads stand still (the event `stopped`), those too "
-		"that wait for a CPU; next_*: to the start of the next turn, which waits for neither; unconfirmed: stops without "
-		"that word before the executor's next turn, not in these figures; cpu_in_others_turns: CPU time of an executor "
-		"during turns of the other, in CPUs, by its CPU clock, read from outside: until it stands still, and its front end's");
+		"medleyd's trace) until the host's kernel has said that all threads of the executor stand still (the event "
+		"`stopped`), those too that wait for a CPU for it; next_*: to the start of the next turn, which does not wait "
+		"for that; unconfirmed: stops without that word before the executor's next turn, not in these figures; "
+		"cpu_in_others_turns: CPU time of an executor during turns of the other, in CPUs, by its CPU clock, read from "
+		"outside: of its kernel until it stands still, and of its front end");
 }
 
 json_t *preempt_run(const struct shared_options *o)
@@ -251,9 +246,8 @@ json_t *preempt_run(const struct shared_options *o)
 		ok = fleet_trace(f);
 	}
 	r.back_us = calloc(f->turns + 1, sizeof(double));
-	r.still_us = calloc(f->turns + 1, sizeof(double));
 	r.next_us = calloc(f->turns + 1, sizeof(double));
-	ok = ok && r.back_us && r.still_us && r.next_us;
+	ok = ok && r.back_us && r.next_us;
 	if (ok) {
 		measure_turns(f, &r);
 		ok = sample(&clocks, mdl_now_ns() + (uint64_t)(seconds / SAMPLED_PART * 1e9)) &&
@@ -265,7 +259,6 @@ json_t *preempt_run(const struct shared_options *o)
 	if (ok)
 		out = figures(&r);
 	free(r.back_us);
-	free(r.still_us);
 	free(r.next_us);
 	free(clocks.sample);
 	return out;

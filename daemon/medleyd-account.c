@@ -32,6 +32,8 @@
 /* What uses more than this fraction of the time counts when the vGPU has overdrawn. */
 #define BURNS_SHARE	 32
 #define HELPER_STRIKES	 3
+/* An honest stop takes tens of microseconds; a busy machine, and a clock's tick, milliseconds. */
+#define STOP_MAX_NS	 (10 * MDL_NS_PER_MS)
 #define CONFINE_NS	 MDL_NS_PER_S
 #define CONFINE_MAX_NS	 (30 * MDL_NS_PER_S)
 
@@ -99,15 +101,21 @@ void account_admit(struct executor *x)
 /* Of the trace. */
 static void end_interval(struct vgpu *v, uint64_t now, enum trace_kind kind)
 {
-	if (v->run_start_ns)
-		trace_add(v, &(struct trace_turn) {
-				     .start_ns = v->run_start_ns,
-				     .end_ns = now,
-				     .asked_ns = kind == TRACE_RUN ? 0 : v->asked_ns,
-				     .late_ns = kind == TRACE_RUN ? 0 : v->late_ns,
-				     .used_ns = v->run_used_ns,
-				     .kind = kind,
-			     });
+	if (v->run_start_ns) {
+		trace_add(v,
+			  &(struct trace_turn) {
+				  .start_ns = v->run_start_ns,
+				  .end_ns = now,
+				  .asked_ns = kind == TRACE_RUN ? 0 : v->asked_ns,
+				  .late_ns = kind == TRACE_RUN ? 0
+							       : mdl_min_u64(v->late_ns,
+									     now - v->run_start_ns),
+				  .used_ns = v->run_used_ns,
+				  .overrun_ns = v->overrun_ns,
+				  .kind = kind,
+			  });
+		v->overrun_ns = 0;
+	}
 	v->run_start_ns = v->run_used_ns = 0;
 }
 
@@ -130,22 +138,35 @@ static uint64_t busy(struct executor *x, uint64_t cpu, uint64_t said, uint64_t w
 }
 
 /*
- * CPU time that it got without the lease. Who is on its way to a stop is charged for it as GPU time, as
- * far as it then got more in all, since its hold began, than it was charged for: its clock tells
- * what a thread did that was on a CPU a tick late, so some of this may be from before.
+ * CPU time that executors got without the lease. Who is on its way to a stop is charged for it as GPU
+ * time, as far as the vGPU then got more in all, since its hold began, than it was charged for: the
+ * clock tells what a thread did that was on a CPU a tick late, so some of this may be from before.
+ * That counts against what it may use without the lease, too, as policies without debts do not mind;
+ * and who takes long to stop uses all of it without the lease.
  */
-static void count_unleased(struct executor *x, uint64_t cpu, uint64_t window)
+static void count_unleased(struct vgpu *v, uint64_t now)
 {
-	struct vgpu *v = x->vgpu;
-	uint32_t units = v->inst->pgpu->compute_units;
-	uint64_t all = (x->cpu_ns - x->hold_cpu_ns) / units, overrun;
+	uint64_t late = 0, all = 0, overrun;
+	struct executor *last = NULL;
 
-	if (!x->stopping) {
-		x->cpu_unleased_ns += cpu;
-		return;
+	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
+		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x));
+
+		all += x->cpu_ns - x->hold_cpu_ns;
+		if (x->stopping && now - v->stop_ns < STOP_MAX_NS) {
+			late += cpu;
+			last = x;
+		} else {
+			x->cpu_unleased_ns += cpu;
+		}
 	}
+	if (!last)
+		return;
+	all /= v->inst->pgpu->compute_units;
 	overrun = all > v->hold_used_ns ? all - v->hold_used_ns : 0;
-	overrun = mdl_min_u64(overrun, mdl_min_u64(cpu / units, window));
+	overrun = mdl_min_u64(overrun, late / v->inst->pgpu->compute_units);
+	overrun = mdl_min_u64(overrun, now - v->window_ns);
+	last->cpu_unleased_ns += overrun;
 	v->hold_used_ns += overrun;
 	v->overrun_ns += overrun;
 	v->gpu_time_ns += overrun;
@@ -160,15 +181,15 @@ void account_update(struct vgpu *v, uint64_t now)
 	/* A caller that looks at all vGPUs may have read the clock before this one's hold began. */
 	now = mdl_max_u64(now, v->window_ns);
 	window = now - v->window_ns;
+	if (!held)
+		count_unleased(v, now);
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		uint64_t cpu = grown(&x->cpu_ns, cpu_clock(x)),
+		uint64_t cpu = held ? grown(&x->cpu_ns, cpu_clock(x)) : 0,
 			 said = grown(&x->claim_ns, claim(x, now)), ran;
 
 		read_counters(v, x);
-		if (!held) {
-			count_unleased(x, cpu, window);
+		if (!held)
 			continue;
-		}
 		ran = busy(x, cpu, said, window);
 		watchdog_count(x, ran, now);
 		used = mdl_min_u64(used + ran, window);
@@ -216,8 +237,9 @@ void account_begin_hold(struct vgpu *v, uint64_t now)
 	/*
 	 * The CPU time until now was without a lease, although the entity counts as holder already.
 	 */
+	now = mdl_max_u64(now, v->window_ns);
+	count_unleased(v, now);
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		count_unleased(x, grown(&x->cpu_ns, cpu_clock(x)), now - v->window_ns);
 		x->hold_cpu_ns = x->cpu_ns;
 		x->claim_ns = claim(x, now);
 	}
@@ -315,6 +337,22 @@ static void confine(struct executor *x, uint64_t now)
 	lease_confine(x, true);
 }
 
+/* Stopped, and it works: it has found a way to go on. */
+static void audit_stopped(struct executor *x, bool burns)
+{
+	if (!burns || !x->stop_sent || lease_holding(x->vgpu)) {
+		x->stop_strikes = 0;
+		return;
+	}
+	process_stop(&x->process);
+	if (!x->confined || ++x->stop_strikes < HELPER_STRIKES)
+		return;
+	mdl_log_limited(&x->vgpu->lost_log, MDL_LOG_WARN,
+			"%s: executor of context %u works although it is stopped: ended",
+			x->vgpu->inst->name, x->ctx);
+	executor_kill(x);
+}
+
 static void audit_executor(struct executor *x, uint64_t passed, uint64_t now)
 {
 	uint64_t helpers = grown(&x->helper_cpu_ns, helpers_clock(x)),
@@ -328,6 +366,7 @@ static void audit_executor(struct executor *x, uint64_t passed, uint64_t now)
 	if (x->killed)
 		return;
 	audit_helpers(x, helpers, passed);
+	audit_stopped(x, burns);
 	if (!x->confined && (x->burn_ns < 0 || (burns && x->vgpu->burn_ns < 0))) {
 		confine(x, now);
 	} else if (x->confined && now >= x->confined_until_ns && !x->helper_strikes) {

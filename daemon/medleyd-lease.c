@@ -259,6 +259,7 @@ static void on_stop(void *ctx, struct mdl_sched_entity *e)
 	struct vgpu *v = e->owner;
 
 	v->preemptions++;
+	v->stop_ns = mdl_now_ns();
 	v->ending = TRACE_PREEMPTED;
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (running(x)) {
@@ -292,23 +293,22 @@ static bool stands_still(const struct executor *x)
 
 static void confirm_stops(struct vgpu *v)
 {
-	bool some = false, all = true;
+	bool some = false, left = false;
 
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-		if (!x->stopping)
-			continue;
-		if (!stands_still(x)) {
-			all = false;
-			continue;
-		}
-		some = true;
-		account_charge(v, mdl_now_ns());
-		x->stopping = false;
+		x->still = x->stopping && stands_still(x);
+		some |= x->still;
+		left |= x->stopping && !x->still;
 	}
-	if (!some || !all)
+	if (!some)
 		return;
-	trace_stopped(v, v->overrun_ns, mdl_now_ns());
-	v->overrun_ns = 0;
+	account_charge(v, mdl_now_ns());
+	for (struct executor *x = v->executors; x; x = x->vgpu_next)
+		x->stopping &= !x->still;
+	if (!left) {
+		trace_stopped(v, v->overrun_ns, mdl_now_ns());
+		v->overrun_ns = 0;
+	}
 	lease_revive(v);
 }
 
@@ -322,8 +322,8 @@ void lease_confirm_stops(struct manager *m)
 /* ---- what executors say ---- */
 
 /*
- * An executor that gave the lease back between SIGSTOP and its stop, after the time that we wait for
- * it, is stopped although it has nothing to stop: it must go on listening to its guest.
+ * An executor that gave the lease back between SIGSTOP and its stop is stopped although it has
+ * nothing to stop: it must go on listening to its guest.
  */
 void lease_revive(struct vgpu *v)
 {

@@ -44,29 +44,30 @@ void process_find_threads(struct process *p)
 	p->threads = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", p->pid);
 	dir = opendir(path);
-	if (!dir)
-		return;
-	/* The last ones, if there are more: those that compute. */
-	while ((e = readdir(dir)))
-		if (e->d_name[0] != '.')
-			p->thread[p->threads++ % PROCESS_THREADS] = (pid_t)atoi(e->d_name);
-	closedir(dir);
-	p->threads = p->threads < PROCESS_THREADS ? p->threads : PROCESS_THREADS;
+	while (dir && (e = readdir(dir))) {
+		pid_t *more = e->d_name[0] == '.'
+				      ? NULL
+				      : reallocarray(p->thread, p->threads + 1, sizeof(*p->thread));
+
+		if (!more)
+			continue;
+		p->thread = more;
+		p->thread[p->threads++] = (pid_t)atoi(e->d_name);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /*
  * A signal to the process is first seen by one thread, its main thread as a rule, and only that one tells the others to stop. While it
  * waits for a CPU, and on a busy machine that is milliseconds, they would work on. So each thread gets one: the first that is on a CPU
- * stops them all. What others have pending SIGCONT takes away.
+ * stops them all. The last one is for all that are not known. What is then still pending SIGCONT takes away.
  */
 void process_stop(struct process *p)
 {
-	bool sent = false;
-
 	for (uint32_t i = p->threads; p->pid && i > 0; i--)
-		sent = syscall(SYS_tgkill, p->pid, p->thread[i - 1], SIGSTOP) == 0 || sent;
-	if (!sent)
-		process_signal(p, SIGSTOP);
+		syscall(SYS_tgkill, p->pid, p->thread[i - 1], SIGSTOP);
+	process_signal(p, SIGSTOP);
 }
 
 /*
@@ -163,6 +164,9 @@ static bool take_end(struct process *p, int options, int *ret_status)
 	p->source = sd_event_source_disable_unref(p->source);
 	mdl_close_fd(&p->pidfd);
 	p->pid = 0;
+	free(p->thread);
+	p->thread = NULL;
+	p->threads = 0;
 	release_uids(p, p->m);
 	return true;
 }

@@ -53,7 +53,7 @@ struct entry {
 	uint64_t at_ns;
 	union {
 		struct {
-			uint64_t end_ns, asked_ns, late_ns, used_ns;
+			uint64_t end_ns, asked_ns, late_ns, used_ns, overrun_ns;
 		};
 		struct params params;
 	};
@@ -224,6 +224,7 @@ void trace_add(struct vgpu *v, const struct trace_turn *turn)
 	e->asked_ns = turn->asked_ns;
 	e->late_ns = turn->late_ns;
 	e->used_ns = turn->used_ns;
+	e->overrun_ns = turn->overrun_ns;
 }
 
 void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now)
@@ -234,7 +235,7 @@ void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now)
 		return;
 	e = push(v->trace, TRACE_STOPPED, now);
 	e->end_ns = now;
-	e->used_ns = overrun_ns;
+	e->overrun_ns = overrun_ns;
 }
 
 static json_t *describe_set(const struct params *p)
@@ -272,8 +273,9 @@ static json_t *describe(const struct entry *e)
 		json_object_set_new_nocheck(j, "late_ns", json_integer((json_int_t)e->late_ns));
 		json_object_set_new_nocheck(j, "used_ns", json_integer((json_int_t)e->used_ns));
 	}
-	if (j && e->kind == TRACE_STOPPED)
-		json_object_set_new_nocheck(j, "overrun_ns", json_integer((json_int_t)e->used_ns));
+	if (j && (e->kind == TRACE_STOPPED || (turn && e->overrun_ns)))
+		json_object_set_new_nocheck(j, "overrun_ns",
+					    json_integer((json_int_t)e->overrun_ns));
 	if (j && e->kind == TRACE_PARAMS)
 		json_object_update_new(j, describe_set(&e->params));
 	return j;

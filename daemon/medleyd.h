@@ -85,7 +85,6 @@ void reaper_stop(struct reaper *r);
 /* ---- medleyd-process.c ---- */
 /* Pairs of user ids: the process itself, and for executors their compiler companion. */
 #define UID_SLOTS (1u << 15)
-#define PROCESS_THREADS 16
 struct process {
 	struct manager *m;
 	pid_t pid; /* 0: none */
@@ -93,7 +92,7 @@ struct process {
 	sd_event_source *source;
 	void (*ended)(struct process *p, int status); /* reaped; status as of wait(2) */
 	uint64_t cpu_ns; /* its CPU clock, when it is reaped */
-	pid_t thread[PROCESS_THREADS]; /* some of its threads, as of process_find_threads() */
+	pid_t *thread; /* its threads, as of process_find_threads() */
 	uint32_t threads;
 	uint32_t uid_slot; /* 1 + its place in manager.uid_used; 0: none */
 };
@@ -103,9 +102,9 @@ int process_start(struct process *p, struct manager *m, const char *program,
 		  const char *const *args, const int *fds, size_t nfds,
 		  void (*ended)(struct process *p, int status));
 void process_signal(struct process *p, int sig);
-/* Before process_stop(), when it has started its threads. */
+/* Before process_stop(), when it has started all of its threads. */
 void process_find_threads(struct process *p);
-/* Stops all of it (SIGSTOP), as soon as any of those threads, or another, is on a CPU. */
+/* Stops all of it (SIGSTOP), as soon as any of them is on a CPU. */
 void process_stop(struct process *p);
 /*
  * CPU time so far; 0 when the process cannot be asked. What a thread that is on a CPU has used since
@@ -145,6 +144,8 @@ struct executor {
 	struct place *place; /* medleyd-place.c */
 	bool stop_sent; /* SIGSTOP sent and not continued since */
 	bool stopping; /* sent at the end of a turn; what it still gets is charged */
+	bool still; /* and it has stopped; only within medleyd-lease.c */
+	uint32_t stop_strikes; /* audits in which it worked though confined and stopped */
 	bool confined; /* burns without lease: stopped whenever it has none */
 	uint64_t confined_until_ns, confine_ns;
 
@@ -234,7 +235,8 @@ struct vgpu {
 	uint64_t asked_ns; /* this hold: when it was asked to end; 0: was not */
 	uint64_t late_ns; /* and how late that was: the timer's delay */
 	uint64_t hold_used_ns; /* charged in this hold, or since the last began */
-	uint64_t overrun_ns; /* charged for what it got after a turn, until it stood still */
+	uint64_t stop_ns; /* when it was last stopped at the end of a turn */
+	uint64_t overrun_ns; /* charged for what it got after that, and not in the trace yet */
 	enum trace_kind ending; /* and how it ends */
 	struct {
 		uint64_t at_ns, gpu_time_ns;
@@ -284,7 +286,7 @@ void lease_join(struct executor *x);
 void lease_leave(struct executor *x);
 /* Looks at the vGPU's pages and tells the scheduler what has changed. */
 void lease_update(struct vgpu *v);
-/* Now and then: lets executors go on that were stopped too late. */
+/* Lets executors go on that have nothing to stop: when stops are confirmed, and now and then. */
 void lease_revive(struct vgpu *v);
 /* A child has stopped. */
 void lease_confirm_stops(struct manager *m);
@@ -311,7 +313,6 @@ void account_begin_hold(struct vgpu *v, uint64_t now);
 void account_hold_begun(struct vgpu *v, uint64_t now);
 /* Writes an open interval to the trace and begins a new one. */
 void account_flush(struct vgpu *v, uint64_t now);
-/* SIGSTOP was sent at `now`. */
 void account_end_hold(struct vgpu *v, uint64_t now);
 void account_retire(struct executor *x);
 void account_wake_audit(struct manager *m);
@@ -337,6 +338,7 @@ struct trace_turn { /* a turn, or a piece of one */
 	uint64_t asked_ns; /* when it was asked to give back, in the last piece; 0: was not */
 	uint64_t late_ns; /* so much later than it should have been */
 	uint64_t used_ns; /* GPU time charged in it */
+	uint64_t overrun_ns; /* and between the turns before, not told yet */
 	enum trace_kind kind; /* how it ended */
 };
 int trace_create(struct trace **ret_trace);

@@ -213,6 +213,17 @@ static void count_gap(struct sim_recorded_gpu *g, struct reading *r, const struc
 	g->last_end = e->end;
 }
 
+/* Got after a turn: part of the piece of work that it belongs to, which may be finished. */
+static void add_overrun(struct sim_replay *v, struct reading *r, uint64_t ns)
+{
+	v->recorded_ns += ns;
+	r->overrun_sum += ns;
+	if (r->awake)
+		r->work += ns;
+	else if (v->items)
+		v->item[v->items - 1].work += ns;
+}
+
 static bool turn(struct sim_replay *v, struct reading *r, const struct entry *e, uint64_t quantum)
 {
 	uint64_t length = e->end - e->start, idle = length - e->used, taken;
@@ -500,15 +511,14 @@ static int read_entries(json_t *list, struct sim_trace *t, struct reading *readi
 			if (err)
 				return err;
 		} else if (!strcmp(e.kind, "stopped")) {
-			v->recorded_ns += e.overrun;
-			r->work += e.overrun;
-			r->overrun_sum += e.overrun;
+			add_overrun(v, r, e.overrun);
 		} else if (e.end > e.start) {
 			/* It may have begun before the trace. */
 			e.used = (uint64_t)((double)e.used * (double)(e.end - e.start) /
 					    (double)whole);
 			count_gap(&t->gpu[v->gpu], r, &e);
 			ok = turn(v, r, &e, t->gpu[v->gpu].params.quantum_ns);
+			add_overrun(v, r, e.overrun);
 		}
 		if (!ok)
 			return -ENOMEM;

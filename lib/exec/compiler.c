@@ -49,7 +49,8 @@ static const char *const toolchain[] = {
 #define NAMESPACES	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
 /*
- * Companion and jobs; PoCL forks the linker. No sockets, no namespaces, no tracing; kill reaches the own user only. No memory beside
+ * Companion and jobs; PoCL forks the linker. No sockets, no namespaces, no tracing; kill reaches the own user only, and never lets
+ * anybody go on who was stopped. No memory beside
  * what the limits count: no memfd, no huge pages, nothing locked.
  */
 static const struct mdl_sandbox_rule rules[] = {
@@ -68,7 +69,7 @@ static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_set_tid_address }, { SYS_set_robust_list }, { SYS_arch_prctl }, { SYS_prlimit64 }, { SYS_getrlimit },
 	{ SYS_setrlimit }, { SYS_getrusage }, { SYS_prctl }, { SYS_sched_getaffinity }, { SYS_sysinfo }, { SYS_uname },
 	{ SYS_getppid }, { SYS_getuid }, { SYS_geteuid }, { SYS_getgid }, { SYS_getegid }, { SYS_getpgrp },
-	{ SYS_setpgid }, { SYS_kill }, { SYS_tgkill }, { SYS_time }, { SYS_times }, { SYS_getcpu },
+	{ SYS_setpgid }, { SYS_kill, { { 1, UINT32_MAX, SIGKILL } } }, { SYS_tgkill, { { 2, UINT32_MAX, SIGABRT } } }, { SYS_time }, { SYS_times }, { SYS_getcpu },
 	{ SYS_clock_getres }, { SYS_get_mempolicy },
 };
 

@@ -86,8 +86,11 @@ static const struct mdl_sandbox_rule rules[] = {
 	{ SYS_getdents64 }, { SYS_sysinfo }, { SYS_sched_getaffinity }, { SYS_getcpu }, { SYS_set_robust_list },
 	/* close_door() takes standard error away, once this filter is known to be there. */
 	{ SYS_dup2, { { 1, UINT32_MAX, STDERR_FILENO } } },
-	/* abort(): to a thread of this process, which is what pid 1 of our own namespace is. */
-	{ SYS_tgkill, { { 0, UINT32_MAX, 1 } } },
+	/*
+	 * abort(): to a thread of this process, which is what pid 1 of our own namespace is. No other signal: SIGCONT would undo the stop at the
+	 * end of a turn.
+	 */
+	{ SYS_tgkill, { { 0, UINT32_MAX, 1 }, { 2, UINT32_MAX, SIGABRT } } },
 };
 
 static int fail(const char *what, int err)

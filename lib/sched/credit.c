@@ -283,7 +283,9 @@ static void credit_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_n
 		ce->credit_ns = INT64_MIN / 2;
 	activate(c, ce);
 	check_cap(ce);
-	c->since = now;
+	/* What somebody got after his turn does not lengthen the holder's. */
+	if (e->state >= MDL_SCHED_HOLDING)
+		c->since = now;
 }
 
 /* The moment at which a holder with a cap has spent all that it may. */

@@ -205,7 +205,8 @@ static bool mean(const struct mdl_fair *f, uint64_t now, mdl_vtime *ret_mean)
 		sum = 0;
 		weights = 0;
 		for (fe = next_at_work(f, NULL); fe; fe = next_at_work(f, fe)) {
-			mdl_vtime ahead = position(f, fe, now) - v, most = AHEAD_TURNS * turn(f, fe);
+			mdl_vtime ahead = position(f, fe, now) - v,
+				  most = AHEAD_TURNS * turn(f, fe);
 
 			weights += ahead < most ? mdl_sched_weight(fe->entity) : 0;
 			sum += (ahead < most ? ahead : most) * mdl_sched_weight(fe->entity);
@@ -541,7 +542,9 @@ static void fair_charge(void *data, struct mdl_sched_entity *e, uint64_t ran_ns,
 	mdl_vtime v;
 
 	if (f->holder == fe) {
-		lent = before(ran, contested(f, now));
+		/* No more than the time of this hold in which nobody waited: the rest is from before it. */
+		lent = before(now, f->since + contested(f, now));
+		lent = mdl_min_u64(lent, before(ran, contested(f, now)));
 		/* What it used before it got a cap does not count. */
 		capped = mdl_min_u64(ran, now - f->since);
 		count_from(f, now);

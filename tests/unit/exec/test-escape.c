@@ -64,6 +64,7 @@ static const struct attempt attempts[] = {
 	{ "kill everything", SYS_kill, { -1, SIGKILL } },
 	{ "kill the companion", SYS_kill, { 2, SIGKILL } },
 	{ "tgkill the companion", SYS_tgkill, { 2, 2, SIGKILL } },
+	{ "continue itself", SYS_tgkill, { 1, 1, SIGCONT } },
 	{ "tkill", SYS_tkill, { 2, SIGKILL } },
 	{ "sigqueue", SYS_rt_sigqueueinfo, { 2, SIGKILL, 0 } },
 	{ "pidfd_open", SYS_pidfd_open, { 2, 0 } },

@@ -3,6 +3,7 @@
 #include "daemon/medleyd.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/stat.h>
 
@@ -157,6 +158,45 @@ static void priorities(void)
 	tear_down();
 }
 
+static void *spin(void *arg)
+{
+	volatile bool on = true;
+
+	while (on)
+		;
+	return NULL;
+}
+
+/* Each thread is signalled: here there is no descriptor to signal the process with. */
+static void stop(void)
+{
+	struct process p = { .pidfd = -1 };
+	pthread_t thread;
+	siginfo_t info;
+
+	p.pid = fork();
+	if (!p.pid) {
+		CHECK_EQ(pthread_create(&thread, NULL, spin, NULL), 0);
+		for (;;)
+			pause();
+	}
+	while (p.threads < 2)
+		process_find_threads(&p);
+	CHECK_EQ(p.threads, 2);
+	CHECK_EQ(p.thread[0], p.pid);
+	for (int i = 0; i < 20; i++) {
+		process_stop(&p);
+		CHECK_EQ(waitid(P_PID, (id_t)p.pid, &info, WSTOPPED), 0);
+		CHECK_EQ(info.si_status, SIGSTOP);
+		CHECK_EQ(kill(p.pid, SIGCONT), 0);
+		CHECK_EQ(waitid(P_PID, (id_t)p.pid, &info, WCONTINUED), 0);
+	}
+	CHECK_EQ(waitid(P_PID, (id_t)p.pid, &info, WSTOPPED | WNOHANG), 0);
+	CHECK_EQ(kill(p.pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(p.pid, NULL, 0), p.pid);
+	free(p.thread);
+}
+
 static void notice(void)
 {
 	char text[80];
@@ -189,5 +229,6 @@ static const struct check_case cases[] = {
 	{ "notice of the end", notice },
 	{ "an end without a reaper", no_reaper },
 	{ "no priority is inherited", priorities },
+	{ "a stop reaches every thread", stop },
 };
 CHECK_MAIN(cases)

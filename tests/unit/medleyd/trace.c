@@ -37,7 +37,7 @@ static void teardown(struct rig *r, int vgpus)
 
 static void add_turn(struct rig *r, int v, uint64_t start, uint64_t asked, enum trace_kind kind)
 {
-	trace_add(&r->v[v], &(struct trace_turn) { start, start + 10, asked, asked / 5, 7, kind });
+	trace_add(&r->v[v], &(struct trace_turn) { start, start + 10, asked, asked / 5, 7, 0, kind });
 }
 
 /* All of the ring: how many of a kind a vGPU has in it. */
@@ -72,7 +72,7 @@ static void entries(void)
 	trace_demand(&r.v[0], true, 100);
 	trace_demand(&r.v[0], true, 101); /* said before */
 	add_turn(&r, 0, 110, 115, TRACE_YIELDED);
-	trace_add(&r.v[0], &(struct trace_turn) { 130, 130, 0, 0, 0, TRACE_RUN }); /* nothing */
+	trace_add(&r.v[0], &(struct trace_turn) { 130, 130, 0, 0, 0, 0, TRACE_RUN }); /* nothing */
 	trace_params(&r.v[0], 140); /* as they were */
 	r.v[0].entity.params.cap_percent = 30;
 	trace_params(&r.v[0], 150);

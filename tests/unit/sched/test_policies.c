@@ -581,6 +581,31 @@ static void debts_stay(void)
 	finish();
 }
 
+/*
+ * What somebody used after his turn, and is charged for as soon as he has the next, he owes. It is not lent time, although nobody
+ * waited in this hold yet: that would move one that has just woken up with him.
+ */
+static void charged_late(void)
+{
+	uint64_t t = 100 * MS, grants, before[3];
+
+	logging = false;
+	start(&mdl_sched_fair, 3);
+	submit(0, ENDLESS);
+	submit(2, ENDLESS);
+	until(t);
+	submit(1, ENDLESS);
+	for (grants = proc[0].e.grants; proc[0].e.grants == grants; t += US)
+		until(t);
+	for (int i = 0; i < 3; i++)
+		before[i] = used(i);
+	mdl_sched_charge(sched, &proc[0].e, 8 * MS, now);
+	until(t + 400 * MS);
+	CHECK(used(1) - before[1] + 2 * MS > used(2) - before[2]);
+	CHECK(used(0) - before[0] + 4 * MS < used(2) - before[2]);
+	finish();
+}
+
 /* Credits are made in accounting and spent in use, nowhere else; positions of slots sum up to 0. */
 static void conserved(void)
 {
@@ -720,6 +745,7 @@ static const struct check_case cases[] = {
 	{ "a light guest waits for a quantum", light_guest },
 	{ "waking often gains nothing", wakers_gain_nothing },
 	{ "debts stay with those who come and go", debts_stay },
+	{ "what is charged late is owed", charged_late },
 	{ "credits and slots are conserved", conserved },
 	{ "bad parameters", bad_parameters },
 	{ "not preemptive", nonpreemptive },
