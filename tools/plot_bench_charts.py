@@ -241,7 +241,7 @@ def latency(pyplot, result, folder, suffix):
 
 
 def preempt(pyplot, result, folder, suffix):
-    groups = {"the GPU is back": ("p50_us", "p99_us"), "the next guest's turn begins": ("next_p50_us", "next_p99_us")}
+    groups = {"the next guest's turn begins": ("next_p50_us", "next_p99_us"), "all threads of the last one stand still": ("p50_us", "p99_us")}
     figure, axes = figure_of(pyplot, 3.4)
     bars(axes, list(groups), ["median", "99th percentile"], lambda group, q: result[groups[group][q != "median"]], [LIGHT, DARK],
          text=lambda value: f"{value:.0f}", gap=0.5)
