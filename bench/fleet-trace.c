@@ -3,9 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/param-limits.h"
 #include "fleet.h"
-
-#define PAGE 64 /* the largest that medleyd gives */
 
 static int find_guest(const struct fleet *f, const char *uuid)
 {
@@ -41,7 +40,7 @@ static bool add(struct fleet *f, const json_t *o)
 		t.record.used_ns = number(o, "overrun_ns");
 		t.record.start_ns -= t.record.used_ns;
 	} else {
-		t.record.used_ns = number(o, "used_ns");
+		t.record.used_ns = number(o, "used_ns") + number(o, "overrun_ns");
 		t.asked_ns = number(o, "asked_ns");
 		t.preempted = !strcmp(kind, "preempted");
 	}
@@ -60,17 +59,17 @@ static bool add(struct fleet *f, const json_t *o)
 
 bool fleet_trace(struct fleet *f)
 {
-	size_t got = PAGE, k;
+	size_t got = TRACE_PAGE_MAX, k;
 	json_t *entry;
 	bool ok = true;
 
 	f->turns = 0;
 	for (unsigned int i = 0; i < f->guests; i++)
 		f->guest[i]->awake_before = f->guest[i]->awake;
-	while (ok && got == PAGE) {
+	while (ok && got == TRACE_PAGE_MAX) {
 		json_t *reply = api_call(&f->api, "trace",
 					 json_pack("{s:I, s:i}", "since", (json_int_t)f->trace_next,
-						   "max", PAGE));
+						   "max", (int)TRACE_PAGE_MAX));
 		json_t *list = json_object_get(reply, "intervals");
 
 		ok = reply && (!f->trace_next || !number(reply, "dropped"));

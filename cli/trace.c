@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "daemon/param-limits.h"
 
-#define PAGE	64 /* medleyd's largest */
 #define POLL_MS 200
 
 struct reader {
@@ -170,7 +170,7 @@ static bool read_page(struct reader *r, bool quiet)
 	json_t *page = client_call(r->client, "trace",
 				   json_pack("{s:I}", "since", (json_int_t)r->next)),
 	       *list = json_object_get(page, "intervals"), *e;
-	bool more = json_array_size(list) >= PAGE;
+	bool more = json_array_size(list) >= TRACE_PAGE_MAX;
 	size_t i;
 
 	if (json_object_get(page, "before"))

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TRACE_PAGE_MAX 64u /* entries in one reply: about 0.3 ms, in which no turn can end */
-
 static json_t *__attribute__((format(printf, 3, 4)))
 refuse(struct method_call *c, const char *code, const char *fmt, ...)
 {

@@ -12,5 +12,6 @@
 #define GRACE_MAX_NS	    (10 * MDL_NS_PER_S)
 #define KERNEL_LIMIT_MIN_NS MDL_NS_PER_MS
 #define KERNEL_LIMIT_MAX_NS (86400 * MDL_NS_PER_S)
+#define TRACE_PAGE_MAX	    64u /* entries of the trace in one reply: about 0.3 ms, in which no turn can end */
 
 #endif

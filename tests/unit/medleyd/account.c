@@ -36,13 +36,18 @@ void mdl_sched_charge(struct mdl_sched *s, struct mdl_sched_entity *e, uint64_t 
 	e->charged_ns += ran_ns;
 }
 
+static struct mdl_instance *only; /* what an audit finds */
+static int stopped, killed;
+
 struct mdl_instance *mdl_instance_next(struct mdl_mdev *m, struct mdl_instance *i)
 {
-	return NULL;
+	return i ? NULL : only;
 }
 
 void executor_kill(struct executor *x)
 {
+	x->killed = true;
+	killed++;
 }
 
 void executor_serve(struct manager *m)
@@ -55,6 +60,7 @@ void lease_confine(struct executor *x, bool confined)
 
 void process_stop(struct process *p)
 {
+	stopped++;
 }
 
 void lease_revive(struct vgpu *v)
@@ -210,13 +216,46 @@ static void dies_without_lease(void)
 	CHECK_EQ(r.v.gpu_time_ns, 0);
 }
 
+/* Confined and stopped, and its CPU clock goes on: it is stopped again at each audit, and ended at the third. */
+static void works_though_stopped(void)
+{
+	struct manager m = { 0 };
+	struct rig r;
+
+	setup(&r);
+	CHECK(sd_event_new(&m.event) >= 0);
+	only = &r.inst;
+	r.inst.owner = &r.v;
+	r.v.m = &m;
+	r.v.lost_log = (struct mdl_log_limit)MDL_LOG_LIMIT_INIT;
+	r.v.executors = &r.x[0];
+	r.x[0].vgpu_next = NULL;
+	r.v.entity.state = MDL_SCHED_WAITING;
+	r.v.burn_ns = r.x[0].burn_ns = MDL_NS_PER_S;
+	r.x[0].stop_sent = true;
+	CHECK_EQ(account_start(&m), 0);
+	for (int i = 1; i <= 6; i++) {
+		/* Not confined it may have been on its way to the stop. */
+		r.x[0].confined = i > 3;
+		r.x[0].confined_until_ns = UINT64_MAX;
+		r.x[0].process.cpu_ns += 50 * MDL_NS_PER_MS;
+		CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+		CHECK_EQ(stopped, i);
+		CHECK_EQ(killed, i == 6);
+	}
+	account_stop(&m);
+	sd_event_unref(m.event);
+	only = NULL;
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = { { "clock-from-before-the-hold", clock_from_before_the_hold },
 						   { "dies-while-holding", dies_while_holding },
 						   { "dies-without-lease", dies_without_lease },
 						   { "overrun", overrun },
-						   { "overrun-of-two", overrun_of_two } };
+						   { "overrun-of-two", overrun_of_two },
+						   { "works-though-stopped", works_though_stopped } };
 
 	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
 }
