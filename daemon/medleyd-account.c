@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who used the GPU how long. While somebody else waits, the holder is charged for the time until the
- * GPU is taken from it, or given back: medleyd's own clock, which no executor has a say in. Who is
- * stopped is charged for the CPU time that it still gets until it stands still, too: some tens of
- * microseconds, if it does not resist. While nobody waits, holding costs nothing and what counts is being busy: what its executors say about that (busy_ns of
- * the lease page), as long as it is not less than what the kernel says (the process CPU clock,
- * divided by the compute units), and never more than the lease lasted. Time in which an executor was
- * stopped is not lease time.
+ * Who used the GPU how long. While somebody else waits, the holder is charged for the time until
+ * the GPU is taken from it, or given back: medleyd's own clock, which no executor has a say in.
+ * Who is stopped is charged for the CPU time that it still gets until it stands still, too: some
+ * tens of microseconds, if it does not resist. While nobody waits, holding costs nothing and what
+ * counts is being busy: what its executors say about that (busy_ns of the lease page), as long as
+ * it is not less than what the kernel says (the process CPU clock, divided by the compute units),
+ * and never more than the lease lasted. Time in which an executor was stopped is not lease time.
  *
  * CPU time without a lease is bounded: polling, reading a compiled program. Each executor has a
  * budget for it that refills slowly; one that overdraws it is confined, that is, stopped whenever
