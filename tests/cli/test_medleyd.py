@@ -793,6 +793,7 @@ def case_half_closed():
     """Who has said all, and shuts down that side, still hears every answer, late ones too, and then the end; nothing stays."""
     with Daemon() as d:
         api = d.api()
+        wait_for(lambda: api("stats")["executors"]["warm"] == 2, "the pool is full")
         fds = open_fds(d.proc.pid)
 
         def ask(*lines):
