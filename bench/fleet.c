@@ -37,7 +37,7 @@ void fleet_sleep_ns(uint64_t ns)
 }
 
 /* Half of the CPUs are the GPU. False: there is only one, or they cannot be told. */
-static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes)
+static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes, int *ret_gpu)
 {
 	cpu_set_t all;
 	int seen = 0;
@@ -54,7 +54,7 @@ static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes)
 			CPU_SET(cpu, ret_guests);
 		else if (used < bytes)
 			used += (size_t)snprintf(gpu + used, bytes - used, "%s%d", used ? "," : "",
-						 cpu);
+						 *ret_gpu = cpu);
 	}
 	return used < bytes;
 }
@@ -64,9 +64,10 @@ bool fleet_start(struct fleet *f, const char *bin, const char *dir, const char *
 	char path[600], gpu[4096];
 	const char *more[] = { "--pool", pool, NULL, gpu, NULL };
 	cpu_set_t guests;
-	bool divided = divide_cpus(&guests, gpu, sizeof(gpu));
+	int cpu = -1;
+	bool divided = divide_cpus(&guests, gpu, sizeof(gpu), &cpu);
 
-	*f = (struct fleet) { .api.fd = -1 };
+	*f = (struct fleet) { .api.fd = -1, .gpu_cpu = divided ? cpu : -1 };
 	if (divided)
 		more[2] = "--compute-cpus";
 	if (!stack_start_medleyd(&f->stack, bin, dir, VRAM, more))

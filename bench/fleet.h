@@ -52,6 +52,7 @@ struct fleet {
 	struct fleet_guest *guest[FLEET_MAX];
 	unsigned int guests;
 	unsigned int units;
+	int gpu_cpu; /* one that is the GPU and nothing else; -1: there is none */
 	uint32_t iters; /* of one chunk: calibrated with the first guest */
 	double chunk_ns; /* what it then measured */
 
