@@ -14,14 +14,14 @@
  * another, into which go their mappers and compilers, which are not stopped, and executors that
  * have ended; a vGPU that overdraws it gets no more executors until it has it back.
  *
- * Updates happen at every change of the holder and in an audit ten times a second (once a second
- * while nothing happens): two system calls for each executor. Part of medleyd's one thread.
+ * Updates happen at every change of the holder and in an audit ten times a second, of a vGPU that
+ * does nothing once a second: two system calls for each executor. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
 #define AUDIT_NS	 (100 * MDL_NS_PER_MS)
 #define AUDIT_QUIET_NS	 MDL_NS_PER_S
-#define QUIET_AFTER	 20 /* audits that saw nothing */
+#define QUIET_AFTER	 20 /* audits of a vGPU that saw nothing */
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
 #define BURN_SHARE	 8
 #define BURN_MAX_NS	 ((int64_t)MDL_NS_PER_S)
@@ -384,49 +384,62 @@ static bool refill(struct vgpu *v, uint64_t passed)
 	return overdrawn && v->burn_ns >= 0;
 }
 
+/* Nothing has happened to it since the last audit, and nothing is to be given back. */
+static bool audit_vgpu(struct vgpu *v, uint64_t now, bool *ret_serve)
+{
+	uint64_t passed = now - v->audit_ns;
+	uint32_t k = v->samples++ % SHARE_SAMPLES,
+		 before = (k + SHARE_SAMPLES - 1) % SHARE_SAMPLES;
+	bool quiet;
+
+	account_update(v, now);
+	charge(v, now);
+	lease_revive(v);
+	vgpu_check_device(v, passed);
+	*ret_serve = refill(v, passed) || *ret_serve;
+	quiet = v->burn_ns == VGPU_BURN_MAX_NS && v->samples > 1 &&
+		v->gpu_time_ns == v->sample[before].gpu_time_ns;
+	v->sample[k].at_ns = now;
+	v->sample[k].gpu_time_ns = v->gpu_time_ns;
+	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
+		quiet = quiet && !x->cpu_unleased_ns && !x->confined;
+		audit_executor(x, passed, now);
+	}
+	v->audit_ns = now;
+	return quiet;
+}
+
 static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct manager *m = arg;
-	uint64_t now = mdl_now_ns(), passed = now - m->audit_ns;
-	bool quiet = true, serve = false;
+	uint64_t now = mdl_now_ns();
+	bool serve = false;
 
+	m->audit_slow = true;
 	for (struct mdl_instance *i = mdl_instance_next(m->mdev, NULL); i;
 	     i = mdl_instance_next(m->mdev, i)) {
 		struct vgpu *v = i->owner;
-		uint32_t k = v->samples++ % SHARE_SAMPLES;
 
-		account_update(v, now);
-		charge(v, now);
-		lease_revive(v);
-		vgpu_check_device(v, passed);
-		serve = refill(v, passed) || serve;
-		quiet = quiet && v->burn_ns == VGPU_BURN_MAX_NS;
-		quiet = quiet && v->samples > 1 &&
-			v->gpu_time_ns ==
-				v->sample[(k + SHARE_SAMPLES - 1) % SHARE_SAMPLES].gpu_time_ns;
-		v->sample[k].at_ns = now;
-		v->sample[k].gpu_time_ns = v->gpu_time_ns;
-		for (struct executor *x = v->executors; x; x = x->vgpu_next) {
-			quiet = quiet && !x->cpu_unleased_ns && !x->confined;
-			audit_executor(x, passed, now);
-		}
+		if (v->audit_quiet <= QUIET_AFTER || now - v->audit_ns >= AUDIT_QUIET_NS)
+			v->audit_quiet = audit_vgpu(v, now, &serve) ? v->audit_quiet + 1 : 0;
+		m->audit_slow = m->audit_slow && v->audit_quiet > QUIET_AFTER;
 	}
 	if (serve)
 		executor_serve(m);
 	for (size_t i = 0; i < MDL_MDEV_PGPUS_MAX && m->gpu[i]; i++)
 		lease_rearm(m->gpu[i]);
-	m->audit_ns = now;
-	m->audit_quiet = quiet ? m->audit_quiet + 1 : 0;
-	sd_event_source_set_time_relative(
-		s, (m->audit_quiet > QUIET_AFTER ? AUDIT_QUIET_NS : AUDIT_NS) / 1000);
+	sd_event_source_set_time_relative(s, (m->audit_slow ? AUDIT_QUIET_NS : AUDIT_NS) / 1000);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
-void account_wake_audit(struct manager *m)
+void account_wake_audit(struct vgpu *v)
 {
-	if (m->audit_quiet <= QUIET_AFTER)
+	struct manager *m = v->m;
+
+	v->audit_quiet = 0;
+	if (!m->audit_slow)
 		return;
-	m->audit_quiet = 0;
+	m->audit_slow = false;
 	sd_event_source_set_time_relative(m->audit, AUDIT_NS / 1000);
 }
 
@@ -434,7 +447,6 @@ int account_start(struct manager *m)
 {
 	int err;
 
-	m->audit_ns = mdl_now_ns();
 	err = sd_event_add_time_relative(m->event, &m->audit, CLOCK_MONOTONIC, AUDIT_NS / 1000,
 					 10000, on_audit, m);
 	return err < 0 ? err : 0;

@@ -199,7 +199,7 @@ static void on_grant(void *ctx, struct mdl_sched_entity *e)
 		if (x == v->executors)
 			account_hold_begun(v, mdl_now_ns());
 	}
-	account_wake_audit(v->m);
+	account_wake_audit(v);
 }
 
 static bool may_take(const struct vgpu *v, bool over)
@@ -240,7 +240,24 @@ static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_
 	return true;
 }
 
-static void on_ask(void *ctx, struct mdl_sched_entity *e)
+/*
+ * How long the kernel has run that ends last, as far as that can be told. By the page: who says less
+ * than is true gets the grace, as if it had just begun one.
+ */
+static uint64_t oldest_kernel(const struct vgpu *v, uint64_t now)
+{
+	uint64_t oldest = 0;
+
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next) {
+		uint64_t since = atomic_load(&x->lease->packet_since_ns);
+
+		if (running(x) && since && since < now)
+			oldest = mdl_max_u64(oldest, now - since);
+	}
+	return oldest;
+}
+
+static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
 {
 	struct vgpu *v = e->owner;
 
@@ -252,6 +269,7 @@ static void on_ask(void *ctx, struct mdl_sched_entity *e)
 			move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
 	if (!any_running(v))
 		release(v);
+	return oldest_kernel(v, v->asked_ns);
 }
 
 static void on_stop(void *ctx, struct mdl_sched_entity *e)

@@ -25,8 +25,9 @@
 #define QUICK_DEATHS_MAX 8
 #define RESTART_FIRST_US 50000
 #define MESSAGES_A_TURN	 32
-#define PING_EVERY_NS	 (2 * MDL_NS_PER_S)
+#define PING_EVERY_NS	 (5 * MDL_NS_PER_S)
 #define PING_LIMIT_NS	 (15 * MDL_NS_PER_S)
+#define PASSED_MAX_NS	 (2 * MDL_NS_PER_S)
 
 static int start_device(struct vgpu *v);
 
@@ -171,7 +172,7 @@ void vgpu_check_device(struct vgpu *v, uint64_t passed)
 	if (v->link < 0 || v->inst->state == MDL_INSTANCE_STARTING)
 		return;
 	/* Time in which we did not run ourselves says nothing about others. */
-	v->silent_ns += mdl_min_u64(passed, PING_EVERY_NS);
+	v->silent_ns += mdl_min_u64(passed, PASSED_MAX_NS);
 	if (!v->pinged && v->silent_ns >= PING_EVERY_NS) {
 		v->pinged = true;
 		v->silent_ns = 0;
@@ -377,7 +378,7 @@ int vgpu_create(struct manager *m, const struct mdl_instance_request *req,
 	v->inst = inst;
 	v->gpu = inst->pgpu->owner;
 	v->link = v->listen_fd = v->wants_fd = v->device.pidfd = -1;
-	v->created_ns = mdl_now_ns();
+	v->created_ns = v->audit_ns = mdl_now_ns();
 	v->fault_log = v->lost_log = v->protocol_log = limit;
 	snprintf(v->socket_path, sizeof(v->socket_path), "%s/vgpu/%s.sock", m->rundir.path,
 		 inst->uuid);

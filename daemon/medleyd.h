@@ -242,6 +242,7 @@ struct vgpu {
 		uint64_t at_ns, gpu_time_ns;
 	} sample[SHARE_SAMPLES];
 	uint32_t samples;
+	uint64_t audit_ns, audit_quiet; /* the last audit; how many in a row saw nothing */
 };
 
 struct vgpu_params { /* what of it may change at any time */
@@ -315,7 +316,8 @@ void account_hold_begun(struct vgpu *v, uint64_t now);
 void account_flush(struct vgpu *v, uint64_t now);
 void account_end_hold(struct vgpu *v, uint64_t now);
 void account_retire(struct executor *x);
-void account_wake_audit(struct manager *m);
+/* It does something again: looked at often from now on. */
+void account_wake_audit(struct vgpu *v);
 /* Share of its GPU in the last second, 0 to 1. */
 double account_share(struct vgpu *v, uint64_t now);
 
@@ -461,7 +463,7 @@ struct manager {
 	bool privileged;
 	bool stopping;
 	sd_event_source *audit;
-	uint64_t audit_ns, audit_quiet;
+	bool audit_slow; /* all vGPUs are quiet */
 	struct trace *trace;
 	struct api *api;
 	uint64_t started_ns;

@@ -51,6 +51,7 @@ static void settle_use(struct sim_gpu *g)
 	if (!v || now <= g->started)
 		return;
 	ran = mdl_min_u64(now - g->started, v->left);
+	v->began = mdl_min_u64(v->began, g->started);
 	v->used += ran;
 	if (v->left != SIM_ENDLESS)
 		v->left -= ran;
@@ -72,6 +73,7 @@ static bool take_work(struct sim_vgpu *v)
 	struct sim_group *group = v->group;
 	uint64_t now = v->gpu->sim->now;
 
+	v->began = SIM_NEVER;
 	switch (group->kind) {
 	case SIM_LOOP:
 		v->left = sim_draw(&group->kernel, &v->rng);
@@ -219,24 +221,28 @@ static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_
 	return true;
 }
 
-static void on_ask(void *ctx, struct mdl_sched_entity *e)
+static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
 {
 	struct sim_gpu *g = ctx;
 	struct sim_vgpu *v = e->owner;
 
 	if (v->replay && g->runs) {
-		/* As often as it did, it will have to be stopped. */
+		/*
+		 * As often as it did, it will have to be stopped. The grace that it then got is in
+		 * the time that its stops took.
+		 */
 		g->asked = (double)(sim_random(&v->rng) >> 11) / 9007199254740992.0 >=
 			   v->replay->stopped_part;
 		if (g->asked)
 			g->stop_at = g->sim->now + v->replay->yield_ns;
-		return;
+		return g->asked ? 0 : SIM_NEVER;
 	}
 	/* Not begun yet: there is nothing to wait for. */
 	if (!g->runs || (!v->group->disobeys && g->sim->now < g->started))
 		mdl_sched_released(g->sched, e, leave(g), g->sim->now);
 	else
 		g->asked = !v->group->disobeys;
+	return g->runs && v->began != SIM_NEVER ? g->sim->now - v->began : 0;
 }
 
 /* What a recorded guest gets after its turn, until it stands still: some tens of microseconds, so counted at once. */

@@ -32,7 +32,8 @@ static const char usage[] =
 	"  --time T               virtual time, as in 10s (10s; with --replay the trace's)\n"
 	"  --warmup T             not counted in the results (0)\n"
 	"  --seed N               (1)\n"
-	"  --quantum T, --grace T as medley set-pgpu's (2ms, 50us, or the trace's)\n"
+	"  --quantum T            as medley set-pgpu's (2ms, or the trace's)\n"
+	"  --grace T              as medley set-pgpu's (50us); a trace's stops have it in them\n"
 	"  --switch-cost T        from a grant to the first instruction (0, or the trace's)\n"
 	"  --stop-cost T          from a stop to its effect (0, or the trace's)\n"
 	"  --nonpreemptive        kernels are never stopped\n"
@@ -251,6 +252,8 @@ static int parse(int argc, char **argv, struct options *o)
 		err = fail("'%s': medley-sim takes options only; see --help", argv[optind]);
 	if (!err && o->replay && s->groups)
 		err = fail("--vgpu or --replay, not both");
+	if (!err && o->replay && (o->given & 1ull << (GRACE - VGPU)))
+		err = fail("--grace or --replay, not both: a trace's stops took what they took");
 	if (!err && !o->replay && !s->groups)
 		err = fail("no guests: --vgpu or --replay is needed; see --help");
 	if (!err && !o->replay && s->warmup_ns >= s->end_ns)
@@ -305,8 +308,6 @@ static int load_trace(struct options *o, struct sim_trace *t)
 			t->gpu[i].policy = s->policy;
 		if (o->given & 1ull << (QUANTUM - VGPU))
 			p->quantum_ns = s->params.quantum_ns;
-		if (o->given & 1ull << (GRACE - VGPU))
-			p->grace_ns = s->params.grace_ns;
 		p->nonpreemptive |= s->params.nonpreemptive;
 		p->stop_limit_ns = mdl_max_u64(p->stop_limit_ns, stop_ns + 1);
 	}

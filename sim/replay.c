@@ -270,7 +270,6 @@ static uint64_t mean(uint64_t sum, uint64_t count)
 
 static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 {
-	const struct sim_recorded_gpu *g = &t->gpu[v->gpu];
 	uint64_t length = t->length_ns, yields = r->asked - r->stopped;
 
 	if (r->awake && !r->prev_spread && length - r->woke >= length / GREEDY_PART)
@@ -283,7 +282,6 @@ static bool finish(struct sim_trace *t, struct sim_replay *v, struct reading *r)
 	v->rest_ns = mean(r->rest_sum, r->rested);
 	v->yield_ns = mean(r->yield_sum, yields);
 	v->stop_ns = mean(r->stop_sum, r->stopped);
-	v->stop_ns -= mdl_min_u64(v->stop_ns, g->params.grace_ns);
 	v->overrun_ns = mean(r->overrun_sum, r->stopped);
 	v->lost_ns = mdl_min_u64(mean(r->lost_sum, r->stopped), v->stop_ns);
 	v->stopped_part = r->asked ? (double)r->stopped / (double)r->asked : 0;

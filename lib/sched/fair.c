@@ -380,6 +380,7 @@ static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uin
 {
 	struct mdl_fair *f = data;
 	struct mdl_fair_entity *fe = e->policy_data;
+	bool in_vain = f->holder == fe && fe->v == f->granted_v;
 
 	if (!fresh)
 		leave(f, fe, now);
@@ -393,7 +394,8 @@ static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uin
 		fe->boosted = place(f, fe, now);
 	} else {
 		fe->boosted = false;
-		fe->deadline = deadline(f, fe);
+		/* The rest of a turn may be too short to begin anything; then it would be for ever. */
+		fe->deadline = in_vain ? fe->v + turn(f, fe) : deadline(f, fe);
 	}
 	mdl_sched_list_append(&f->waiting, &fe->link);
 	watch(f, now);
@@ -478,6 +480,7 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 	f->holder = best;
 	count_from(f, now);
 	f->granted = now;
+	f->granted_v = best->v;
 	if (cap(best))
 		best->limit =
 			mdl_max_u64(best->limit, before(now, earn(bucket(f, best), cap(best))));

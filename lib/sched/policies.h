@@ -103,6 +103,7 @@ struct mdl_fair {
 	struct mdl_fair_entity *holder;
 	uint64_t since; /* the holder's grant or last charge */
 	uint64_t granted; /* the holder's grant */
+	mdl_vtime granted_v; /* and its v then */
 	uint64_t contested; /* since when somebody waits who might run; NEVER: nobody */
 	uint64_t contested_ns; /* how long somebody did, from `since` to where nobody does */
 	mdl_vtime clock; /* the latest mean of those at work */

@@ -152,6 +152,7 @@ static bool step(struct mdl_sched *s)
 {
 	struct mdl_sched_entity *e = s->holder;
 	bool awake = false, over;
+	uint64_t ran;
 
 	if (s->policy->tick && s->tick <= s->now) {
 		s->tick = s->policy->tick(s->policy_data, s->now);
@@ -195,7 +196,10 @@ static bool step(struct mdl_sched *s)
 		set_state(s, e, MDL_SCHED_ASKED);
 		s->limit = later(s->now, s->params.grace_ns);
 		e->asks++;
-		s->actions->ask(s->ctx, e);
+		ran = s->actions->ask(s->ctx, e);
+		if (s->holder == e && e->state == MDL_SCHED_ASKED &&
+		    ran / MDL_SCHED_GRACE_WORTH > s->params.grace_ns)
+			s->limit = s->now;
 		return true;
 	case MDL_SCHED_ASKED:
 		if (s->now < s->limit || s->params.nonpreemptive)

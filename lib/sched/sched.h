@@ -18,6 +18,12 @@
  * become idle loses the lease the moment somebody else wants it ([take]). At the end of a turn a
  * policy may renew it (slots `account` and `renew`): whoever would be next again is not stopped.
  *
+ * Who is asked has the grace to come to the end of its kernel, if that can be expected: kernels that
+ * have run for long mostly go on for long (as processes do: Harchol-Balter and Downey, "Exploiting
+ * Process Lifetime Distributions for Dynamic Load Balancing", 1997: what has run for t runs for
+ * another t with a probability of one half). So one that has run for more than MDL_SCHED_GRACE_WORTH
+ * times the grace is stopped at once, and who waits does not wait in vain.
+ *
  * Left out on purpose: what a lease is made of (lib/ipc/lease.h), accounting of real time (the
  * owner reports it), placement on several GPUs (one scheduler each).
  *
@@ -60,6 +66,8 @@ enum mdl_sched_priority {
 /* Percent, of all entities together: the rest keeps the others alive. */
 #define MDL_SCHED_RESERVATION_MAX 90
 #define MDL_SCHED_QUANTUM_MAX_NS  10000000000ull
+/* A kernel that has run for more than this many times the grace is not waited for. */
+#define MDL_SCHED_GRACE_WORTH 4
 
 /* What one entity is entitled to. A policy looks only at what it knows (see its opening). */
 struct mdl_sched_entity_params {
@@ -102,7 +110,7 @@ struct mdl_sched_entity {
 
 struct mdl_sched_params {
 	uint64_t quantum_ns; /* a holder's turn while others wait; the policy may vary it */
-	uint64_t grace_ns; /* between [ask] and [stop] */
+	uint64_t grace_ns; /* between [ask] and [stop], where it is worth while */
 	uint64_t stop_limit_ns; /* a stop that has not been confirmed by then counts as done */
 	/* Never [stop]: a holder that was asked ends its kernel first, however long that is. */
 	bool nonpreemptive;
@@ -127,8 +135,11 @@ struct mdl_sched_actions {
 	 * (mdl_sched_sleep) as soon as it is idle.
 	 */
 	bool (*take)(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awake);
-	/* e shall give back: mdl_sched_released() is expected soon. */
-	void (*ask)(void *ctx, struct mdl_sched_entity *e);
+	/*
+	 * e shall give back: mdl_sched_released() is expected soon. Returns for how long the kernel
+	 * that it runs has been running, in ns; 0: not known, or none.
+	 */
+	uint64_t (*ask)(void *ctx, struct mdl_sched_entity *e);
 	/*
 	 * e did not: stop it by force; mdl_sched_released() follows, at once (from inside) or
 	 * later.

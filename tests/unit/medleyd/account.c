@@ -232,6 +232,7 @@ static void works_though_stopped(void)
 	r.x[0].vgpu_next = NULL;
 	r.v.entity.state = MDL_SCHED_WAITING;
 	r.v.burn_ns = r.x[0].burn_ns = MDL_NS_PER_S;
+	r.v.audit_ns = mdl_now_ns();
 	r.x[0].stop_sent = true;
 	CHECK_EQ(account_start(&m), 0);
 	for (int i = 1; i <= 6; i++) {

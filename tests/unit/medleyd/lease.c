@@ -64,7 +64,7 @@ void trace_stopped(struct vgpu *v, uint64_t overrun_ns, uint64_t now)
 	CHECK_EQ(overrun_ns, 77);
 }
 
-void account_wake_audit(struct manager *mgr)
+void account_wake_audit(struct vgpu *v)
 {
 }
 

@@ -104,12 +104,13 @@ static inline bool rig_take(void *ctx, struct mdl_sched_entity *e, bool over, bo
 	return true;
 }
 
-static inline void rig_ask(void *ctx, struct mdl_sched_entity *e)
+static inline uint64_t rig_ask(void *ctx, struct mdl_sched_entity *e)
 {
 	struct proc *p = e->owner;
 
 	if (!p->disobeys)
 		mdl_sched_released(sched, e, leave(p), now);
+	return 0;
 }
 
 static inline void rig_stop(void *ctx, struct mdl_sched_entity *e)

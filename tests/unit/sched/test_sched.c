@@ -21,6 +21,8 @@ struct proc {
 	bool asked, stopped;
 	bool late_stop; /* the stop is confirmed later, by the test */
 	bool wants_more; /* what take() and stop() report */
+	bool gives_back; /* from inside of ask() */
+	uint64_t kernel_ns; /* what ask() reports: how long its kernel has run */
 };
 
 static struct proc proc[MAX];
@@ -81,11 +83,18 @@ static bool take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awa
 	return true;
 }
 
-static void ask(void *ctx, struct mdl_sched_entity *e)
+static uint64_t ask(void *ctx, struct mdl_sched_entity *e)
 {
+	struct proc *p = e->owner;
+
 	note('A', e);
-	CHECK(((struct proc *)e->owner)->running);
-	((struct proc *)e->owner)->asked = true;
+	CHECK(p->running);
+	p->asked = true;
+	if (p->gives_back) {
+		p->running = false;
+		mdl_sched_released(sched, e, p->wants_more, now);
+	}
+	return p->kernel_ns;
 }
 
 static void stop(void *ctx, struct mdl_sched_entity *e)
@@ -206,6 +215,47 @@ static void three_turns(void)
 	give_back(2, true);
 	expect("A2 G1");
 	CHECK_EQ(proc[0].e.held_ns, 4 * MS);
+	finish();
+}
+
+/*
+ * Worth the grace of 200 us is a kernel that has run for up to 800 us. One that has run for longer is
+ * stopped when it is asked, from inside or outside of the input, unless nobody is ever stopped; one
+ * that gives back at once is not.
+ */
+static void old_kernels(void)
+{
+	struct mdl_sched_params p = params;
+
+	start(2);
+	mdl_sched_wake(sched, &proc[0].e, now);
+	mdl_sched_wake(sched, &proc[1].e, now);
+	proc[0].kernel_ns = 800 * US;
+	proc[1].kernel_ns = 800 * US + MDL_SCHED_GRACE_WORTH;
+	at(2 * MS);
+	expect("G0 A0");
+	at(2 * MS + 200 * US);
+	expect("S0 G1");
+	CHECK_EQ(mdl_sched_deadline(sched), now + 2 * MS);
+	at(4 * MS + 200 * US);
+	expect("A1 S1 G0");
+	CHECK_EQ(proc[1].e.state, MDL_SCHED_WAITING);
+	CHECK_EQ(proc[1].e.asks, 1);
+	CHECK_EQ(proc[1].e.stops, 1);
+
+	p.nonpreemptive = true;
+	CHECK_EQ(mdl_sched_set_params(sched, &p, now), 0);
+	proc[0].kernel_ns = UINT64_MAX;
+	at(9 * MS);
+	expect("A0");
+	CHECK_EQ(mdl_sched_deadline(sched), MDL_SCHED_NEVER);
+	mdl_sched_set_params(sched, &params, now);
+	expect("S0 G1");
+
+	proc[1].gives_back = true;
+	at(12 * MS);
+	expect("A1 G0");
+	CHECK_EQ(proc[1].e.stops, 1);
 	finish();
 }
 
@@ -613,6 +663,8 @@ static void random_histories(void)
 			p->busy = rnd(3);
 			p->starting = rnd(2);
 			p->wants_more = rnd(2);
+			p->gives_back = !rnd(4);
+			p->kernel_ns = rnd(2000) * US;
 			switch (rnd(9)) {
 			case 0:
 			case 1:
@@ -697,6 +749,7 @@ static const struct check_case cases[] = {
 	{ "sole user keeps the lease", sole_user },
 	{ "three take turns", three_turns },
 	{ "overdue lease is taken", enforced },
+	{ "no grace for a kernel that has run for long", old_kernels },
 	{ "stop confirmed late or never", late_stop },
 	{ "idle time is lent at once", idle_is_lent },
 	{ "overdue sole user at wake", overdue_at_wake },
