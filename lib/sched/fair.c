@@ -49,10 +49,10 @@
  * Whoever would be chosen again at the end of its turn is not interrupted: the turn is renewed. So
  * of the turns that make up a share of three quarters only the last one costs a switch.
  *
- * While fewer than four have work, none of them in a hurry, and no vGPU has a cap, a reservation or a
- * quantum of its own, a turn is as much longer as makes a round of turns as long as with four: nobody
- * waits longer than then, and a GPU shared by two is handed over half as often. Who wakes up ends a
- * turn as early as ever.
+ * While fewer than four have work, none of those that wait in a hurry, and no vGPU has a cap, a
+ * reservation or a quantum of its own, a turn is as much longer as makes a round of turns as long as
+ * with four: nobody waits longer than then, and a GPU shared by two is handed over half as often. Who
+ * wakes up ends a turn as early as ever; that of another one who woke up ends then after a quantum.
  *
  * Choosing walks those that wait, twice: tens or hundreds on one GPU, so there is no tree to keep.
  * Left out: a GPU's switching costs, memory, which of several GPUs. Runs on the scheduler's thread.
@@ -488,15 +488,15 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 }
 
 /*
- * What the new holder gets beyond a quantum because few compete. Not where anybody counts on being asked
+ * What the new holder gets beyond a quantum because few compete. Not where anybody else counts on being asked
  * each quantum, or sooner, now or when it wakes: a cap, a reservation, turns of its own length. Where
  * nobody is stopped, any kernel begun in the longer turn may be a long one.
  */
-static uint64_t extra(const struct mdl_fair *f, const struct mdl_fair_entity *holder)
+static uint64_t extra(const struct mdl_fair *f)
 {
 	uint64_t n = 1;
 
-	if (f->nonpreemptive || f->strict || holder->favoured)
+	if (f->nonpreemptive || f->strict)
 		return 0;
 	for (struct mdl_sched_list *l = f->waiting.next; l != &f->waiting; l = l->next) {
 		if (from_link(l)->boosted)
@@ -520,7 +520,7 @@ static uint64_t fair_quantum(void *data, struct mdl_sched_entity *e, uint64_t no
 	/* The rest of its turn. */
 	if (left < (mdl_vtime)(length / LEAST_PART))
 		left = mdl_max_u64(length / LEAST_PART, 1);
-	return (uint64_t)left + extra(f, fe);
+	return (uint64_t)left + extra(f);
 }
 
 static void pay(struct mdl_fair *f, struct mdl_fair_entity *fe, uint64_t ran, uint64_t now)
@@ -632,8 +632,11 @@ static uint64_t fair_cut(void *data, struct mdl_sched_entity *woken,
 
 	uint64_t from = now;
 
-	if (we->parked || he->favoured)
+	if (we->parked)
 		return MDL_SCHED_NEVER;
+	/* Who is in a hurry itself gets its quantum; what it has beyond that is nobody's right. */
+	if (he->favoured)
+		return we->boosted ? f->granted + slice(f, he) : MDL_SCHED_NEVER;
 	if (!we->boosted) {
 		if (!woken->params.reservation_percent)
 			return MDL_SCHED_NEVER;

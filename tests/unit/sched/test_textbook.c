@@ -496,14 +496,15 @@ static struct mdl_fair_entity *fair(int i)
  * Weights 512 and 256, quantum 2 ms: a turn is 1 and 2 of virtual time. Both wake at 0 and are
  * boosted, 0 first. v and deadline d after each step; V = (2 v0 + v1) / 3.
  *
- *   t    v0 d0   v1 d1    V      owed (v <= V)   next, by deadline
- *   0    0  1    0  2     0      both, boosted   0: woke first
- *   2    1  2    0  2     2/3    1               1
- *   4    1  2    2  4     4/3    0               0, in no hurry, so for two quanta as there are only two
- *   8    3  4    2  4     8/3    1               1
- *   9    3  4    3  4     3      2 wakes with 500 us of work: v = V - one turn = 3 - 2 = 1, boosted;
- *                                1's turn has lasted longer than q/4, so it ends
- *   9.5  3  4    3  4     3      both            0: waits longer
+ *   t     v0 d0   v1 d1    V      owed (v <= V)   next, by deadline
+ *   0     0  1    0  2     0      both, boosted   0: woke first; as 1 is in a hurry too, for a quantum
+ *   2     1  2    0  2     2/3    1               1, for two quanta, as there are only two
+ *   6     1  2    4  6     2      0               0
+ *   10    3  4    4  6     10/3   0               0 again: renewed
+ *   14    5  6    4  6     14/3   1               1
+ *   15    5  6    5  6     5      2 wakes with 500 us of work: v = V - one turn = 5 - 2 = 3, boosted;
+ *                                 1's turn has lasted longer than q/4, so it ends
+ *   15.5  5  6    5  6     5      both            0: waits longer
  */
 static void fair_weights(void)
 {
@@ -517,27 +518,29 @@ static void fair_weights(void)
 	CHECK(fair(1)->boosted);
 	step(2 * MS, "R0 G1");
 	FAIR(0, 1, 2);
-	step(4 * MS, "R1 G0");
-	FAIR(1, 2, 4);
-	step(8 * MS, "R0 G1");
-	CHECK_EQ(proc[0].e.renewals, 0);
+	step(6 * MS, "R1 G0");
+	FAIR(1, 4, 6);
+	step(10 * MS, "");
+	CHECK_EQ(proc[0].e.renewals, 1);
 	FAIR(0, 3, 4);
-	until(9 * MS);
+	step(14 * MS, "R0 G1");
+	FAIR(0, 5, 6);
+	until(15 * MS);
 	submit(2, 500 * US);
 	expect("R1 G2");
-	FAIR(1, 3, 4);
-	FAIR(2, 1, 3);
-	step(9500 * US, "I2 G0");
-	CHECK(fair(2)->v == V(3) / 2);
+	FAIR(1, 5, 6);
+	FAIR(2, 3, 5);
+	step(15500 * US, "I2 G0");
+	CHECK(fair(2)->v == V(7) / 2);
 	/*
-	 * It wakes again at 9.6: owed still (1.5 against 3), so boosted; but 0's turn has lasted 0.1
+	 * It wakes again at 15.6: owed still (3.5 against 5), so boosted; but 0's turn has lasted 0.1
 	 * ms: it is left q/4.
 	 */
-	until(9600 * US);
+	until(15600 * US);
 	submit(2, 500 * US);
 	expect("");
-	step(10 * MS - 1, "");
-	step(10 * MS, "R0 G2");
+	step(16 * MS - 1, "");
+	step(16 * MS, "R0 G2");
 	finish();
 }
 
@@ -545,9 +548,11 @@ static void fair_weights(void)
  * Weights 1024 and 256: a turn is 0.5 and 2 of virtual time. V = (4 v0 + v1) / 5.
  *
  *   t    v0   d0   v1 d1   V     owed    next
- *   4    0.5  1    2  4    0.8   0       0
- *   8    1.5  2    2  4    1.6   0       0 again: its turn is renewed, it runs on
- *   12   2.5  3    2  4    2.4   1       1
+ *   6    0.5  1    4  6    1.2   0       0
+ *   10   1.5  2    4  6    2     0       0 again: its turn is renewed, it runs on
+ *   14   2.5  3    4  6    2.8   0       0 again
+ *   18   3.5  4    4  6    3.6   0       0 again
+ *   22   4.5  5    4  6    4.4   1       1
  */
 static void fair_renewal(void)
 {
@@ -555,17 +560,18 @@ static void fair_renewal(void)
 	set(0, (struct mdl_sched_entity_params) { .weight = 1024 });
 	submit(0, ENDLESS);
 	submit(1, ENDLESS);
-	step(4 * MS, "G0 R0 G1 R1 G0");
+	step(6 * MS, "G0 R0 G1 R1 G0");
 	CHECK(fair(0)->v == V(1) / 2);
-	step(8 * MS, "");
+	step(10 * MS, "");
 	CHECK_EQ(proc[0].e.renewals, 1);
 	CHECK(fair(0)->v == V(3) / 2);
 	CHECK(fair(0)->deadline == V(2));
-	step(12 * MS - 1, "");
-	step(12 * MS, "R0 G1");
-	CHECK(fair(0)->v == V(5) / 2);
-	CHECK(fair(0)->deadline == V(3));
-	FAIR(1, 2, 4);
+	step(22 * MS - 1, "");
+	CHECK_EQ(proc[0].e.renewals, 3);
+	step(22 * MS, "R0 G1");
+	CHECK(fair(0)->v == V(9) / 2);
+	CHECK(fair(0)->deadline == V(5));
+	FAIR(1, 4, 6);
 	finish();
 }
 
@@ -577,15 +583,18 @@ static void fair_renewal(void)
 static void fair_long_turns(void)
 {
 	for (int n = 2; n <= 4; n++) {
+		uint64_t turn = 8 * MS / (uint64_t)n, first;
+
 		setup(&mdl_sched_fair, 4, 2 * MS);
 		for (int i = 0; i < n; i++)
 			submit(i, ENDLESS);
-		/* The first ones are those of who has just woken: a quantum each. */
-		step((uint64_t)n * 2 * MS, n == 2 ? "G0 R0 G1 R1 G0" :
-					   n == 3 ? "G0 R0 G1 R1 G2 R2 G0" :
-						    "G0 R0 G1 R1 G2 R2 G3 R3 G0");
-		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n - 1, "");
-		step((uint64_t)n * 2 * MS + 8 * MS / (uint64_t)n, "R0 G1");
+		/* A quantum each while another one that has just woken waits. */
+		first = (uint64_t)(n - 1) * 2 * MS + turn;
+		step(first, n == 2 ? "G0 R0 G1 R1 G0" :
+			    n == 3 ? "G0 R0 G1 R1 G2 R2 G0" :
+				     "G0 R0 G1 R1 G2 R2 G3 R3 G0");
+		step(first + turn - 1, "");
+		step(first + turn, "R0 G1");
 		finish();
 	}
 	for (int why = 0; why < 4; why++) {
@@ -619,10 +628,43 @@ static void fair_idle_time_is_free(void)
 	expect("G0 R0 G1");
 	FAIR(0, 50, 52);
 	FAIR(1, 48, 50); /* one turn is owed, as to everybody who has slept long enough */
-	step(52 * MS, "R1 G0");
-	FAIR(1, 50, 52);
-	step(56 * MS, "R0 G1"); /* two quanta: only two compete */
-	step(60 * MS, "R1 G0");
+	step(54 * MS, "R1 G0"); /* two quanta: only two compete */
+	FAIR(1, 52, 54);
+	step(58 * MS, "R0 G1");
+	step(62 * MS, "R1 G0");
+	finish();
+}
+
+/*
+ * Beside one other, who wakes has two quanta like everybody: work that takes a little longer than one
+ * is not interrupted. But what is beyond a quantum ends when a third one wakes.
+ */
+static void fair_wakers_turn(void)
+{
+	setup(&mdl_sched_fair, 3, 2 * MS);
+	submit(0, ENDLESS);
+	until(50 * MS);
+	submit(1, 3 * MS);
+	expect("G0 R0 G1");
+	step(53 * MS, "I1 G0");
+	until(100 * MS);
+	submit(1, ENDLESS);
+	expect("R0 G1");
+	until(101 * MS);
+	submit(2, 500 * US);
+	step(102 * MS - 1, "");
+	step(102 * MS, "R1 G2");
+	step(102500 * US, "I2 G0");
+	/* Past its quantum: at once. */
+	until(150 * MS);
+	proc[0].work = 0;
+	mdl_sched_sleep(sched, &proc[0].e, now);
+	until(200 * MS);
+	history_len = 0;
+	submit(0, ENDLESS);
+	until(203 * MS);
+	submit(2, 500 * US);
+	expect("R1 G0 R0 G2");
 	finish();
 }
 
@@ -755,6 +797,7 @@ static const struct check_case cases[] = {
 	{ "fair: renewal", fair_renewal },
 	{ "fair: long turns while few compete", fair_long_turns },
 	{ "fair: idle time is free", fair_idle_time_is_free },
+	{ "fair: a waker's turn", fair_wakers_turn },
 	{ "fair: debt stays", fair_debt_stays },
 	{ "fair: debt is forgotten", fair_debt_is_forgotten },
 	{ "fair: reservation", fair_reservation },
