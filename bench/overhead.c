@@ -2,12 +2,16 @@
 /*
  * medley-bench overhead: what sharing costs. One guest alone, and two with weights 3 to 1, in turn, several times: how much work is
  * done, as the guests' kernels count it. Then one busy guest with and without 64 idle vGPUs beside it, each with a VM of its own that has
- * an idle context and channel. How much the times without them differ before and after says what such a difference is worth.
+ * an idle context and channel. How much the times without them differ before and after says what such a difference is worth; and who
+ * used CPUs meanwhile, whose it is: the idle ones' own, the rest of the machine's (which has hundreds of processes more to look after), or
+ * its host's.
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/util.h"
+#include "cpu-use.h"
 #include "fleet.h"
 #include "shared.h"
 
@@ -80,67 +84,105 @@ static bool split(struct fleet *f, double seconds, json_t *out, double *ret_cost
 	return true;
 }
 
-struct idle_cost {
-	double without, with; /* work a second, medians */
-	double cost, noise;
+/* What some rounds of one busy guest were like. */
+struct phase {
+	double work[ROUNDS];
+	struct cpu_use from, to;
 };
 
-static bool some_rounds(struct fleet *f, double seconds, const char *what, double *ret_work)
+enum { BEFORE, BESIDE, AFTER, PHASES };
+
+static bool some_rounds(struct fleet *f, double seconds, const char *what, struct phase *ret)
 {
+	if (!cpu_use_read(&ret->from))
+		return false;
 	for (unsigned int i = 0; i < ROUNDS; i++) {
-		if ((ret_work[i] = throughput(f, 1, length[0], seconds)) <= 0)
+		if ((ret->work[i] = throughput(f, 1, length[0], seconds)) <= 0)
 			return false;
 		fprintf(stderr, "medley-bench: %s: one alone %s idle ones %.4f\n", length[0], what,
-			ret_work[i]);
+			ret->work[i]);
 	}
-	return true;
+	return cpu_use_read(&ret->to);
+}
+
+/* Beside the idle ones more than without, in CPUs. */
+static double more(const struct phase *phase, double (*of)(const struct cpu_use *a, const struct cpu_use *b))
+{
+	return of(&phase[BESIDE].from, &phase[BESIDE].to) -
+	       (of(&phase[BEFORE].from, &phase[BEFORE].to) +
+		of(&phase[AFTER].from, &phase[AFTER].to)) /
+		       2;
+}
+
+static void idle_figures(const struct fleet *f, struct phase *phase, const char *prefix, json_t *out)
+{
+	const struct cpu_use *from = &phase[BESIDE].from, *to = &phase[BESIDE].to;
+	pid_t medleyd = f->stack.medleyd;
+	double all[2 * ROUNDS], before, after, without, with, own;
+	char key[48];
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		all[i] = phase[BEFORE].work[i];
+		all[ROUNDS + i] = phase[AFTER].work[i];
+	}
+	before = shared_median(phase[BEFORE].work, ROUNDS);
+	after = shared_median(phase[AFTER].work, ROUNDS);
+	with = shared_median(phase[BESIDE].work, ROUNDS);
+	without = shared_median(all, 2 * ROUNDS);
+	own = cpu_use_of_new(&phase[BEFORE].to, from, to) + cpu_use_of(from, to, medleyd) -
+	      (cpu_use_of(&phase[BEFORE].from, &phase[BEFORE].to, medleyd) +
+	       cpu_use_of(&phase[AFTER].from, &phase[AFTER].to, medleyd)) /
+		      2;
+	snprintf(key, sizeof(key), "%s_cost", prefix);
+	json_object_set_new(out, key, shared_number(1 - with / without));
+	snprintf(key, sizeof(key), "%s_own_cpus", prefix);
+	json_object_set_new(out, key, shared_number(own));
+	snprintf(key, sizeof(key), "%s_machine_cpus", prefix);
+	json_object_set_new(out, key, shared_number(more(phase, cpu_use_of_others)));
+	snprintf(key, sizeof(key), "%s_stolen_cpus", prefix);
+	json_object_set_new(out, key, shared_number(more(phase, cpu_use_stolen)));
+	json_object_set_new(out, "idle_noise", shared_number(fabs(after / before - 1)));
+	json_object_set_new(out, "alone_without_idle", shared_number(without));
+	json_object_set_new(out, "alone_beside_idle", shared_number(with));
 }
 
 /* Without, with, without: the idle ones are started and ended in between. */
-static bool idle(struct fleet *f, double seconds, unsigned int n, struct idle_cost *ret)
+static bool idle(struct fleet *f, double seconds, unsigned int n, struct phase *phase)
 {
-	double without[2 * ROUNDS], with[ROUNDS], before, after;
-
-	if (!some_rounds(f, seconds, "without", without) || !fleet_idle(f) ||
-	    !fleet_grow(f, 1 + n, true) || !some_rounds(f, seconds, "beside", with) ||
-	    !fleet_shrink(f, 1) || !some_rounds(f, seconds, "without", without + ROUNDS))
-		return false;
-	before = shared_median(without, ROUNDS);
-	after = shared_median(without + ROUNDS, ROUNDS);
-	*ret = (struct idle_cost) { .without = shared_median(without, 2 * ROUNDS),
-				    .with = shared_median(with, ROUNDS),
-				    .noise = fabs(after / before - 1) };
-	ret->cost = 1 - ret->with / ret->without;
-	return true;
+	return some_rounds(f, seconds, "without", &phase[BEFORE]) && fleet_idle(f) &&
+	       fleet_grow(f, 1 + n, true) && some_rounds(f, seconds, "beside", &phase[BESIDE]) &&
+	       fleet_shrink(f, 1) && some_rounds(f, seconds, "without", &phase[AFTER]);
 }
 
 json_t *overhead_run(const struct shared_options *o)
 {
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost;
 	unsigned int vgpus = o->vgpus && o->vgpus < IDLE_VGPUS ? o->vgpus : IDLE_VGPUS;
+	struct phase *phase = calloc(PHASES, sizeof(*phase));
 	json_t *loads = json_array(), *out = NULL;
 	struct fleet fleet, *f = &fleet;
-	struct idle_cost ic;
-	char idle_key[32];
+	char prefix[32];
 
-	snprintf(idle_key, sizeof(idle_key), "idle%u_cost", vgpus);
-	if (fleet_start(f, o->bin, o->dir, "0") && fleet_grow(f, 2, false) &&
+	snprintf(prefix, sizeof(prefix), "idle%u", vgpus);
+	if (fleet_start(f, o->bin, o->dir, "0") && phase && fleet_grow(f, 2, false) &&
 	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 3, 1 }, 2) &&
 	    split(f, seconds, loads, &split_cost) && fleet_idle(f) && fleet_shrink(f, 1) &&
-	    idle(f, seconds * IDLE_TIMES, vgpus, &ic))
+	    idle(f, seconds * IDLE_TIMES, vgpus, phase)) {
 		out = json_pack(
-			"{s:o, s:o, s:o, s:o, s:o, s:i, s:O, s:s}", "split_cost",
-			shared_number(split_cost), idle_key, shared_number(ic.cost), "idle_noise",
-			shared_number(ic.noise), "alone_without_idle", shared_number(ic.without),
-			"alone_beside_idle", shared_number(ic.with), "idle_vgpus", (int)vgpus,
-			"loads", loads, "method",
+			"{s:o, s:i, s:O, s:s}", "split_cost", shared_number(split_cost), "idle_vgpus",
+			(int)vgpus, "loads", loads, "method",
 			"work counted by the kernels in the guests' memory; split_cost: 1 - two guests of weights 3:1 together / "
 			"one alone while the other idles, median of rounds of both one after the other, the largest of three lengths of "
 			"kernels; "
 			"idleN_cost: 1 - one guest beside N idle vGPUs / without them, medians, without both before and after; "
 			"idle_noise: the difference between the times without, before and after; each idle vGPU has a VM, a context "
-			"and a channel; policy fair");
+			"and a channel; idleN_own_cpus: CPU time of these VMs and their vGPUs' processes, and what medleyd used more, in "
+			"CPUs; idleN_machine_cpus: what all that is not Medley's used more; idleN_stolen_cpus: what the machine's host took more "
+			"(steal time); policy fair");
+		idle_figures(f, phase, prefix, out);
+	}
 	fleet_stop(f);
 	json_decref(loads);
+	free(phase);
 	return out;
 }

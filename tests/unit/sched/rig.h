@@ -235,4 +235,16 @@ static inline uint32_t rnd(uint32_t n)
 	return (uint32_t)(seed >> 33) % n;
 }
 
+static inline void begin(const struct mdl_sched_policy *policy, int n, uint64_t quantum)
+{
+	params.quantum_ns = quantum;
+	start(policy, n);
+}
+
+static inline void step(uint64_t t, const char *want)
+{
+	until(t);
+	expect(want);
+}
+
 #endif
