@@ -275,7 +275,6 @@ static int on_ready(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	x->warm_cpu_ns = process_cpu_ns(x->process.pid);
 	m->pool_deaths = 0;
 	set_nice(x, false);
-	place_kernels(x);
 	mdl_log(MDL_LOG_DEBUG, "executor %d warm after %llu ms", x->process.pid,
 		(unsigned long long)((mdl_now_ns() - x->started_ns) / MDL_NS_PER_MS));
 	executor_serve(m);

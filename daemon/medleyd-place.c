@@ -10,11 +10,6 @@
  * Where it goes is the kernel's choice; if that is no better it asks again. Each executor is moved at a limited pace; an executor that
  * asks for nothing, or lies about the CPU, gets no more than a change of CPU out of it.
  *
- * On CPUs that are the GPU and nothing else of Medley's (--compute-cpus) the host has work of its own now and then: kernel threads, other
- * people's processes. Behind a guest's long kernel such work waits, and when the guest is stopped for one in a hurry it may come first
- * (Linux: the longest waiting of the same weight), for milliseconds. A GPU does not do that: the threads that run kernels get the highest
- * ordinary priority there. Not a real-time one, so that what the host must do on these CPUs goes on beside a kernel without end.
- *
  * Left out: choosing by caches, nodes and load. Part of medleyd's one thread.
  */
 #include "medleyd.h"
@@ -22,9 +17,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
-#define KERNEL_NICE	 (-20)
 #define MOVE_NS		 (20 * MDL_NS_PER_MS)	/* some turns of a thread that works, and of one that shares a busy CPU */
 #define MOVE_INTERVAL_NS (250 * MDL_NS_PER_MS)	/* in the long run */
 #define MOVE_BURST	 8
@@ -93,20 +86,4 @@ void place_end(struct executor *x)
 		sd_event_source_disable_unref(x->place->timer);
 	free(x->place);
 	x->place = NULL;
-}
-
-void place_kernels(struct executor *x)
-{
-	cpu_set_t cpus;
-
-	if (!x->m->opt.compute_cpus || !x->m->privileged)
-		return;
-	process_find_threads(&x->process);
-	for (uint32_t i = 0; i < x->process.threads; i++) {
-		pid_t tid = x->process.thread[i];
-
-		/* The others serve kernels, on CPUs that belong to everybody. */
-		if (sched_getaffinity(tid, sizeof(cpus), &cpus) == 0 && CPU_EQUAL(&cpus, &x->m->opt.gpu_cpus))
-			setpriority(PRIO_PROCESS, (id_t)tid, KERNEL_NICE);
-	}
 }

@@ -216,7 +216,6 @@ static void compute_cpus(struct options *o)
 	if (!CPU_EQUAL(&rest, &cpus))
 		die("--compute-cpus: '%s': this process may not use all of these CPUs", text);
 	CPU_XOR(&rest, &ours, &cpus);
-	o->gpu_cpus = cpus;
 	if (!CPU_COUNT(&rest))
 		die("--compute-cpus: '%s' leaves no CPU for anything else", text);
 	o->compute_units = (uint32_t)CPU_COUNT(&cpus);

@@ -25,7 +25,6 @@
 
 #include <jansson.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -59,7 +58,6 @@ struct manager;
 struct options {
 	char *runtime_dir, *libexec_dir;
 	char *compute_cpus; /* kernels run there and nothing else of ours; NULL: anywhere */
-	cpu_set_t gpu_cpus; /* and which these are */
 	uint64_t vram_bytes;
 	uint32_t channels, compute_units, pool;
 	struct mdl_sched_params sched;
@@ -302,8 +300,6 @@ bool lease_holding(const struct vgpu *v);
 /* Moves its front end to another CPU if the lease page asks for it. */
 void place_look(struct executor *x);
 void place_end(struct executor *x);
-/* It has its threads: those that run kernels on the GPU's own CPUs, if it has any, come first there. */
-void place_kernels(struct executor *x);
 
 /* ---- medleyd-account.c ---- */
 int account_start(struct manager *m);

@@ -3,10 +3,8 @@
 #include "../check.h"
 
 #include <sched.h>
-#include <sys/resource.h>
 
 #include "../../../daemon/medleyd.h"
-#include "base/cpus.h"
 
 #define PID 4321
 
@@ -16,20 +14,8 @@ static struct mdl_lease page;
 static struct manager m;
 static struct executor x;
 
-/* Threads after the main one: on the GPU's CPUs, one of these only, those and another one, gone. */
-static const char *const thread_cpus[] = { "2-3", "3", "1-3" };
-static pid_t reniced;
-
 int sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *cpus)
 {
-	if (pid > PID) {
-		CHECK_EQ(bytes, sizeof(*cpus));
-		return pid - PID <= 3 && mdl_cpus_parse(thread_cpus[pid - PID - 1], cpus) ? 0 : -1;
-	}
-	if (bytes == sizeof(*cpus)) {
-		memcpy(cpus, allowed, bytes);
-		return 0;
-	}
 	CHECK_EQ(pid, PID);
 	CHECK_EQ(bytes, sizeof(allowed));
 	memcpy(cpus, allowed, bytes);
@@ -43,23 +29,6 @@ int sched_setaffinity(pid_t pid, size_t bytes, const cpu_set_t *cpus)
 	CHECK(CPU_COUNT_S(bytes, cpus));
 	memcpy(allowed, cpus, bytes);
 	changes++;
-	return 0;
-}
-
-void process_find_threads(struct process *p)
-{
-	static pid_t threads[] = { PID, PID + 1, PID + 2, PID + 3, PID + 4 };
-
-	p->thread = threads;
-	p->threads = MDL_ARRAY_SIZE(threads);
-}
-
-int setpriority(__priority_which_t which, id_t who, int nice)
-{
-	CHECK_EQ(which, PRIO_PROCESS);
-	CHECK_EQ(nice, -20);
-	CHECK(!reniced);
-	reniced = (pid_t)who;
 	return 0;
 }
 
@@ -188,31 +157,10 @@ static void pace(void)
 	place_end(&x);
 }
 
-/* Those that may run on all of the GPU's CPUs and nowhere else, if these are its own, and if we may. */
-static void kernels(void)
-{
-	char cpus[] = "2-3";
-
-	set_up();
-	allow(1, 2, 3);
-	m.privileged = true;
-	place_kernels(&x);
-	CHECK(!reniced);
-	m.opt.compute_cpus = cpus;
-	CHECK(mdl_cpus_parse(cpus, &m.opt.gpu_cpus));
-	m.privileged = false;
-	place_kernels(&x);
-	CHECK(!reniced);
-	m.privileged = true;
-	place_kernels(&x);
-	CHECK_EQ(reniced, PID + 1);
-}
-
 static const struct check_case cases[] = {
 	{ "moved", moved },
 	{ "refused", refused },
 	{ "dies", dies },
 	{ "pace", pace },
-	{ "kernels", kernels },
 };
 CHECK_MAIN(cases)
