@@ -115,8 +115,10 @@ static bool read_machine(struct cpu_use *u)
 
 	if (f)
 		fclose(f);
-	if (!ok)
+	if (!ok) {
+		fprintf(stderr, "medley-bench: /proc/stat does not tell how busy the CPUs are\n");
 		return false;
+	}
 	u->busy_ns = (user + nice + system + irq + softirq) * tick_ns;
 	u->stolen_ns = stolen * tick_ns;
 	return true;

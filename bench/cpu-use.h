@@ -25,7 +25,7 @@ struct cpu_use {
 	uint64_t busy_ns, stolen_ns; /* of all CPUs, in ticks of 10 ms */
 };
 
-/* False: not to be told here. */
+/* False, and a line on standard error: not to be told here. */
 bool cpu_use_read(struct cpu_use *ret);
 /* In CPUs, of the time from a to b: */
 double cpu_use_of(const struct cpu_use *a, const struct cpu_use *b, pid_t pid);

@@ -40,7 +40,7 @@ void fleet_sleep_ns(uint64_t ns)
 static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes, int *ret_gpu)
 {
 	cpu_set_t all;
-	int seen = 0;
+	int seen = 0, last = -1;
 	size_t used = 0;
 
 	if (sched_getaffinity(0, sizeof(all), &all) < 0 || CPU_COUNT(&all) < 2)
@@ -50,12 +50,14 @@ static bool divide_cpus(cpu_set_t *ret_guests, char *gpu, size_t bytes, int *ret
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		if (!CPU_ISSET(cpu, &all))
 			continue;
+		last = cpu;
 		if (seen++ < CPU_COUNT(&all) - CPU_COUNT(&all) / 2)
 			CPU_SET(cpu, ret_guests);
 		else if (used < bytes)
 			used += (size_t)snprintf(gpu + used, bytes - used, "%s%d", used ? "," : "",
-						 *ret_gpu = cpu);
+						 cpu);
 	}
+	*ret_gpu = last;
 	return used < bytes;
 }
 

@@ -20,6 +20,7 @@ struct host_light {
 	int cpu;
 	uint32_t trips; /* of one piece of work */
 	uint64_t took_ns; /* the last one, by the worker's clock */
+	volatile uint32_t result, heavy_result; /* of each thread: so that the work is not left out */
 	pthread_t worker, heavy;
 	sem_t begin, done;
 	atomic_bool quit, heavy_quit;
@@ -38,8 +39,6 @@ static uint32_t work(uint32_t trips)
 	return x;
 }
 
-static volatile uint32_t result; /* so that the work is not left out */
-
 static void *run_worker(void *arg)
 {
 	struct host_light *h = arg;
@@ -51,7 +50,7 @@ static void *run_worker(void *arg)
 		if (atomic_load(&h->quit))
 			return NULL;
 		start = mdl_now_ns();
-		result = work(h->trips);
+		h->result = work(h->trips);
 		h->took_ns = mdl_now_ns() - start;
 		sem_post(&h->done);
 	}
@@ -62,7 +61,7 @@ static void *run_heavy(void *arg)
 	struct host_light *h = arg;
 
 	while (!atomic_load(&h->heavy_quit))
-		result = work(100);
+		h->heavy_result = work(100);
 	return NULL;
 }
 
@@ -145,8 +144,10 @@ size_t host_light_measure(struct host_light *h, bool heavy, uint64_t period_ns, 
 	size_t n = 0;
 
 	atomic_store(&h->heavy_quit, false);
-	if (heavy && start_thread(h, false, run_heavy, &h->heavy))
+	if (heavy && start_thread(h, false, run_heavy, &h->heavy)) {
+		fprintf(stderr, "medley-bench: no heavy thread on the host\n");
 		return 0;
+	}
 	next = mdl_now_ns();
 	end = next + length_ns;
 	while (next < end && n < room) {

@@ -177,6 +177,10 @@ static json_t *figures(struct latencies *l, bool host)
 		unsigned int base = k < HOST_ALONE ? ALONE : HOST_ALONE;
 		size_t n = 0;
 
+		for (unsigned int i = 0; i < ROUNDS; i++)
+			n += l->round[i].n[k];
+		if (!n)
+			continue;
 		for (unsigned int j = 0; j < MDL_ARRAY_SIZE(quantiles); j++) {
 			double value = quantile(l, which, k, quantiles[j].q),
 			       alone = quantile(l, which, base, quantiles[j].q);
@@ -187,8 +191,6 @@ static json_t *figures(struct latencies *l, bool host)
 			if (k != base)
 				add(out, cases[k].key, suffix, alone > 0 ? value / alone : 0);
 		}
-		for (unsigned int i = 0; i < ROUNDS; i++)
-			n += l->round[i].n[k];
 		snprintf(key, sizeof(key), "%s_samples", cases[k].key);
 		json_object_set_new(out, key, json_integer((json_int_t)n));
 	}

@@ -4,7 +4,7 @@
  * done, as the guests' kernels count it. Then one busy guest with and without 64 idle vGPUs beside it, each with a VM of its own that has
  * an idle context and channel. How much the times without them differ before and after says what such a difference is worth; and who
  * used CPUs meanwhile, whose it is: the idle ones' own, the rest of the machine's (which has hundreds of processes more to look after), or
- * its host's.
+ * its host's. That the latter would charge the same for any processes is shown by as many that have nothing to do with Medley.
  */
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 
 #include "base/util.h"
 #include "cpu-use.h"
+#include "crowd.h"
 #include "fleet.h"
 #include "shared.h"
 
@@ -88,9 +89,11 @@ static bool split(struct fleet *f, double seconds, json_t *out, double *ret_cost
 struct phase {
 	double work[ROUNDS];
 	struct cpu_use from, to;
+	size_t memory; /* of the machine in use, at their end */
 };
 
-enum { BEFORE, BESIDE, AFTER, PHASES };
+/* In turn. The crowd: as many ordinary processes as the idle ones had, with as much memory, that do nothing. */
+enum { FIRST, IDLE, SECOND, CROWD, THIRD, PHASES };
 
 static bool some_rounds(struct fleet *f, double seconds, const char *what, struct phase *ret)
 {
@@ -99,59 +102,82 @@ static bool some_rounds(struct fleet *f, double seconds, const char *what, struc
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		if ((ret->work[i] = throughput(f, 1, length[0], seconds)) <= 0)
 			return false;
-		fprintf(stderr, "medley-bench: %s: one alone %s idle ones %.4f\n", length[0], what,
-			ret->work[i]);
+		fprintf(stderr, "medley-bench: %s: one %s %.4f\n", length[0], what, ret->work[i]);
 	}
+	ret->memory = crowd_memory_used();
 	return cpu_use_read(&ret->to);
 }
 
-/* Beside the idle ones more than without, in CPUs. */
-static double more(const struct phase *phase, double (*of)(const struct cpu_use *a, const struct cpu_use *b))
+/* What a phase had more than those before and after it. */
+static double more(const struct phase *p, double (*of)(const struct cpu_use *a, const struct cpu_use *b))
 {
-	return of(&phase[BESIDE].from, &phase[BESIDE].to) -
-	       (of(&phase[BEFORE].from, &phase[BEFORE].to) +
-		of(&phase[AFTER].from, &phase[AFTER].to)) /
-		       2;
+	return of(&p->from, &p->to) - (of(&p[-1].from, &p[-1].to) + of(&p[1].from, &p[1].to)) / 2;
+}
+
+static double cost(struct phase *p)
+{
+	double without[2 * ROUNDS];
+
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		without[i] = p[-1].work[i];
+		without[ROUNDS + i] = p[1].work[i];
+	}
+	return 1 - shared_median(p->work, ROUNDS) / shared_median(without, 2 * ROUNDS);
+}
+
+static void add(json_t *out, const char *prefix, const char *suffix, double value)
+{
+	char key[48];
+
+	snprintf(key, sizeof(key), "%s_%s", prefix, suffix);
+	json_object_set_new(out, key, shared_number(value));
+}
+
+static double own_cpus(const struct fleet *f, const struct phase *p)
+{
+	double medleyd = cpu_use_of(&p->from, &p->to, f->stack.medleyd);
+
+	for (int i = -1; i <= 1; i += 2)
+		medleyd -= cpu_use_of(&p[i].from, &p[i].to, f->stack.medleyd) / 2;
+	return cpu_use_of_new(&p[-1].to, &p->from, &p->to) + medleyd;
 }
 
 static void idle_figures(const struct fleet *f, struct phase *phase, const char *prefix, json_t *out)
 {
-	const struct cpu_use *from = &phase[BESIDE].from, *to = &phase[BESIDE].to;
-	pid_t medleyd = f->stack.medleyd;
-	double all[2 * ROUNDS], before, after, without, with, own;
-	char key[48];
+	double first = shared_median(phase[FIRST].work, ROUNDS),
+	       second = shared_median(phase[SECOND].work, ROUNDS);
 
-	for (unsigned int i = 0; i < ROUNDS; i++) {
-		all[i] = phase[BEFORE].work[i];
-		all[ROUNDS + i] = phase[AFTER].work[i];
-	}
-	before = shared_median(phase[BEFORE].work, ROUNDS);
-	after = shared_median(phase[AFTER].work, ROUNDS);
-	with = shared_median(phase[BESIDE].work, ROUNDS);
-	without = shared_median(all, 2 * ROUNDS);
-	own = cpu_use_of_new(&phase[BEFORE].to, from, to) + cpu_use_of(from, to, medleyd) -
-	      (cpu_use_of(&phase[BEFORE].from, &phase[BEFORE].to, medleyd) +
-	       cpu_use_of(&phase[AFTER].from, &phase[AFTER].to, medleyd)) /
-		      2;
-	snprintf(key, sizeof(key), "%s_cost", prefix);
-	json_object_set_new(out, key, shared_number(1 - with / without));
-	snprintf(key, sizeof(key), "%s_own_cpus", prefix);
-	json_object_set_new(out, key, shared_number(own));
-	snprintf(key, sizeof(key), "%s_machine_cpus", prefix);
-	json_object_set_new(out, key, shared_number(more(phase, cpu_use_of_others)));
-	snprintf(key, sizeof(key), "%s_stolen_cpus", prefix);
-	json_object_set_new(out, key, shared_number(more(phase, cpu_use_stolen)));
-	json_object_set_new(out, "idle_noise", shared_number(fabs(after / before - 1)));
-	json_object_set_new(out, "alone_without_idle", shared_number(without));
-	json_object_set_new(out, "alone_beside_idle", shared_number(with));
+	add(out, prefix, "cost", cost(&phase[IDLE]));
+	add(out, prefix, "own_cpus", own_cpus(f, &phase[IDLE]));
+	add(out, prefix, "machine_cpus", more(&phase[IDLE], cpu_use_of_others));
+	add(out, prefix, "stolen_cpus", more(&phase[IDLE], cpu_use_stolen));
+	add(out, "crowd", "cost", cost(&phase[CROWD]));
+	add(out, "crowd", "machine_cpus", more(&phase[CROWD], cpu_use_of_others));
+	add(out, "crowd", "stolen_cpus", more(&phase[CROWD], cpu_use_stolen));
+	add(out, "idle", "noise", fabs(second / first - 1));
+	add(out, "alone", "without_idle", (first + second) / 2);
+	add(out, "alone", "beside_idle", shared_median(phase[IDLE].work, ROUNDS));
 }
 
-/* Without, with, without: the idle ones are started and ended in between. */
-static bool idle(struct fleet *f, double seconds, unsigned int n, struct phase *phase)
+static bool idle(struct fleet *f, double seconds, unsigned int n, struct phase *phase, struct crowd *crowd)
 {
-	return some_rounds(f, seconds, "without", &phase[BEFORE]) && fleet_idle(f) &&
-	       fleet_grow(f, 1 + n, true) && some_rounds(f, seconds, "beside", &phase[BESIDE]) &&
-	       fleet_shrink(f, 1) && some_rounds(f, seconds, "without", &phase[AFTER]);
+	size_t processes, memory;
+
+	if (!some_rounds(f, seconds, "without idle vGPUs", &phase[FIRST]) || !fleet_idle(f) ||
+	    !fleet_grow(f, 1 + n, true) ||
+	    !some_rounds(f, seconds, "beside idle vGPUs", &phase[IDLE]) || !fleet_shrink(f, 1) ||
+	    !some_rounds(f, seconds, "without idle vGPUs", &phase[SECOND]))
+		return false;
+	processes = phase[IDLE].to.processes - phase[FIRST].to.processes;
+	memory = phase[IDLE].memory > phase[FIRST].memory ?
+			 phase[IDLE].memory - phase[FIRST].memory :
+			 0;
+	fprintf(stderr, "medley-bench: they had %zu processes and %zu MiB\n", processes, memory >> 20);
+	if (!crowd_start(crowd, processes, processes ? memory / processes : 0) ||
+	    !some_rounds(f, seconds, "beside a crowd", &phase[CROWD]))
+		return false;
+	crowd_stop(crowd);
+	return some_rounds(f, seconds, "without idle vGPUs", &phase[THIRD]);
 }
 
 json_t *overhead_run(const struct shared_options *o)
@@ -159,6 +185,7 @@ json_t *overhead_run(const struct shared_options *o)
 	double seconds = o->seconds > 0 ? o->seconds : SECONDS, split_cost;
 	unsigned int vgpus = o->vgpus && o->vgpus < IDLE_VGPUS ? o->vgpus : IDLE_VGPUS;
 	struct phase *phase = calloc(PHASES, sizeof(*phase));
+	struct crowd crowd = { .count = 0 };
 	json_t *loads = json_array(), *out = NULL;
 	struct fleet fleet, *f = &fleet;
 	char prefix[32];
@@ -167,7 +194,7 @@ json_t *overhead_run(const struct shared_options *o)
 	if (fleet_start(f, o->bin, o->dir, "0") && phase && fleet_grow(f, 2, false) &&
 	    fleet_set_policy(f, "fair", false) && fleet_set_weights(f, (double[]) { 3, 1 }, 2) &&
 	    split(f, seconds, loads, &split_cost) && fleet_idle(f) && fleet_shrink(f, 1) &&
-	    idle(f, seconds * IDLE_TIMES, vgpus, phase)) {
+	    idle(f, seconds * IDLE_TIMES, vgpus, phase, &crowd)) {
 		out = json_pack(
 			"{s:o, s:i, s:O, s:s}", "split_cost", shared_number(split_cost), "idle_vgpus",
 			(int)vgpus, "loads", loads, "method",
@@ -178,9 +205,11 @@ json_t *overhead_run(const struct shared_options *o)
 			"idle_noise: the difference between the times without, before and after; each idle vGPU has a VM, a context "
 			"and a channel; idleN_own_cpus: CPU time of these VMs and their vGPUs' processes, and what medleyd used more, in "
 			"CPUs; idleN_machine_cpus: what all that is not Medley's used more; idleN_stolen_cpus: what the machine's host took more "
-			"(steal time); policy fair");
+			"(steal time); crowd_*: the same for as many ordinary processes with as much memory that do nothing: what the "
+			"machine itself charges for their being there; policy fair");
 		idle_figures(f, phase, prefix, out);
 	}
+	crowd_stop(&crowd);
 	fleet_stop(f);
 	json_decref(loads);
 	free(phase);

@@ -14,14 +14,18 @@
  * another, into which go their mappers and compilers, which are not stopped, and executors that
  * have ended; a vGPU that overdraws it gets no more executors until it has it back.
  *
- * Updates happen at every change of the holder and in an audit ten times a second, of a vGPU that
- * does nothing once a second: two system calls for each executor. Part of medleyd's one thread.
+ * Updates happen at every change of the holder and in an audit ten times a second: some system calls
+ * for each executor. Of a vGPU that does nothing for some time only whether that is still so is looked
+ * at that often, one call for each executor, and the rest once a second. Part of medleyd's one thread.
  */
 #include "medleyd.h"
+
+#include <unistd.h>
 
 #define AUDIT_NS	 (100 * MDL_NS_PER_MS)
 #define AUDIT_QUIET_NS	 MDL_NS_PER_S
 #define QUIET_AFTER	 20 /* audits of a vGPU that saw nothing */
+#define STIRS_NS	 (100 * MDL_NS_PER_US)
 /* CPU time without a lease: this fraction of the time, and this much ahead. */
 #define BURN_SHARE	 8
 #define BURN_MAX_NS	 ((int64_t)MDL_NS_PER_S)
@@ -95,6 +99,7 @@ void account_admit(struct executor *x)
 		x->vgpu->burn_ns = VGPU_BURN_MAX_NS;
 	x->burn_ns = BURN_MAX_NS;
 	x->confine_ns = CONFINE_NS;
+	account_wake_audit(x->vgpu);
 }
 
 /* Of the trace. */
@@ -267,11 +272,14 @@ void account_flush(struct vgpu *v, uint64_t now)
 	end_interval(v, now, TRACE_RUN);
 }
 
-/* All that a vGPU's processes use without a lease, dead ones included. */
+/* All that a vGPU's processes use without a lease, dead ones included. One look finds as much as all CPUs can give until then. */
 static void burn(struct vgpu *v, uint64_t ns)
 {
+	int64_t cpus = sysconf(_SC_NPROCESSORS_ONLN),
+		least = -VGPU_BURN_MAX_NS - (int64_t)(AUDIT_QUIET_NS + AUDIT_NS) * (cpus > 1 ? cpus : 1);
+
 	v->burn_ns -= (int64_t)ns;
-	v->burn_ns = v->burn_ns > -VGPU_BURN_MAX_NS ? v->burn_ns : -VGPU_BURN_MAX_NS;
+	v->burn_ns = v->burn_ns > least ? v->burn_ns : least;
 }
 
 /*
@@ -282,6 +290,7 @@ void account_retire(struct executor *x)
 {
 	account_update(x->vgpu, mdl_now_ns());
 	burn(x->vgpu, x->cpu_unleased_ns);
+	account_wake_audit(x->vgpu);
 }
 
 double account_share(struct vgpu *v, uint64_t now)
@@ -384,23 +393,39 @@ static bool refill(struct vgpu *v, uint64_t passed)
 	return overdrawn && v->burn_ns >= 0;
 }
 
-/* Nothing has happened to it since the last audit, and nothing is to be given back. */
-static bool audit_vgpu(struct vgpu *v, uint64_t now, bool *ret_serve)
+static void take_sample(struct vgpu *v, uint64_t now)
 {
-	uint64_t passed = now - v->audit_ns;
-	uint32_t k = v->samples++ % SHARE_SAMPLES,
-		 before = (k + SHARE_SAMPLES - 1) % SHARE_SAMPLES;
+	uint32_t k = v->samples++ % SHARE_SAMPLES;
+
+	v->sample[k].at_ns = now;
+	v->sample[k].gpu_time_ns = v->gpu_time_ns;
+}
+
+/* Whether an executor of a quiet vGPU works, so that it has to be looked at now. */
+static bool stirs(const struct vgpu *v)
+{
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (cpu_clock(x) > x->cpu_ns + STIRS_NS)
+			return true;
+	return false;
+}
+
+/*
+ * Returns whether nothing has happened to it since the last audit and nothing is to be given back. serve becomes true when
+ * it may again what it might not before.
+ */
+static bool audit_vgpu(struct vgpu *v, uint64_t now, bool *serve)
+{
+	uint64_t passed = now - v->audit_ns, before = v->sample[(v->samples - 1) % SHARE_SAMPLES].gpu_time_ns;
 	bool quiet;
 
 	account_update(v, now);
 	charge(v, now);
 	lease_revive(v);
 	vgpu_check_device(v, passed);
-	*ret_serve = refill(v, passed) || *ret_serve;
-	quiet = v->burn_ns == VGPU_BURN_MAX_NS && v->samples > 1 &&
-		v->gpu_time_ns == v->sample[before].gpu_time_ns;
-	v->sample[k].at_ns = now;
-	v->sample[k].gpu_time_ns = v->gpu_time_ns;
+	*serve = refill(v, passed) || *serve;
+	quiet = v->burn_ns == VGPU_BURN_MAX_NS && v->samples && v->gpu_time_ns == before;
+	take_sample(v, now);
 	for (struct executor *x = v->executors; x; x = x->vgpu_next) {
 		quiet = quiet && !x->cpu_unleased_ns && !x->confined;
 		audit_executor(x, passed, now);
@@ -420,7 +445,8 @@ static int on_audit(sd_event_source *s, uint64_t usec, void *arg)
 	     i = mdl_instance_next(m->mdev, i)) {
 		struct vgpu *v = i->owner;
 
-		if (v->audit_quiet <= QUIET_AFTER || now - v->audit_ns >= AUDIT_QUIET_NS)
+		if (v->audit_quiet <= QUIET_AFTER ||
+		    now - v->audit_ns >= AUDIT_QUIET_NS - AUDIT_NS / 2 || stirs(v))
 			v->audit_quiet = audit_vgpu(v, now, &serve) ? v->audit_quiet + 1 : 0;
 		m->audit_slow = m->audit_slow && v->audit_quiet > QUIET_AFTER;
 	}
@@ -436,6 +462,9 @@ void account_wake_audit(struct vgpu *v)
 {
 	struct manager *m = v->m;
 
+	/* Its last sample may be old: what it uses from now on would be told as a share of that time too. */
+	if (v->audit_quiet > QUIET_AFTER)
+		take_sample(v, mdl_now_ns());
 	v->audit_quiet = 0;
 	if (!m->audit_slow)
 		return;

@@ -241,20 +241,17 @@ static bool on_take(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_
 }
 
 /*
- * How long the kernel has run that ends last, as far as that can be told. By the page: who says less
- * than is true gets the grace, as if it had just begun one.
+ * GPU time of the packet that runs longest, as the watchdog counts it. Which packet it is, is the page's word: who says that a new
+ * one has begun gets the grace, as if that were true.
  */
-static uint64_t oldest_kernel(const struct vgpu *v, uint64_t now)
+static uint64_t longest_run(const struct vgpu *v)
 {
-	uint64_t oldest = 0;
+	uint64_t longest = 0;
 
-	for (const struct executor *x = v->executors; x; x = x->vgpu_next) {
-		uint64_t since = atomic_load(&x->lease->packet_since_ns);
-
-		if (running(x) && since && since < now)
-			oldest = mdl_max_u64(oldest, now - since);
-	}
-	return oldest;
+	for (const struct executor *x = v->executors; x; x = x->vgpu_next)
+		if (running(x))
+			longest = mdl_max_u64(longest, x->packet_ns);
+	return longest;
 }
 
 static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
@@ -267,9 +264,12 @@ static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
 	for (struct executor *x = v->executors; x; x = x->vgpu_next)
 		if (!move(x, MDL_LEASE_BUSY, MDL_LEASE_YIELD))
 			move(x, MDL_LEASE_IDLE, MDL_LEASE_NONE);
-	if (!any_running(v))
+	if (!any_running(v)) {
 		release(v);
-	return oldest_kernel(v, v->asked_ns);
+		return 0;
+	}
+	account_update(v, v->asked_ns);
+	return longest_run(v);
 }
 
 static void on_stop(void *ctx, struct mdl_sched_entity *e)

@@ -7,7 +7,7 @@
  * Time counts while the vGPU holds the GPU and the executor is busy, as for the accounts
  * (medleyd-account.c calls watchdog_count() whenever it looks); waiting and stopped time does not.
  * What it is that runs, and since when, is the executor's word (packet_since_ns of the lease page):
- * one that lies gains or loses its own guest's limit, and nothing else.
+ * one that lies gains or loses its own guest's limit, and the grace of young kernels (sched.h).
  *
  * The time at which somebody can first be over it is kept in struct gpu, so the timer of the leases
  * serves here too, and a grant costs no system call more. Part of medleyd's one thread.

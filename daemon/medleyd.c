@@ -57,7 +57,7 @@ static const char usage[] =
 	"  --pool N               executors kept ready (2)\n"
 	"  --policy NAME          scheduling policy (fair)\n"
 	"  --quantum TIME         a vGPU's turn while others wait (2ms)\n"
-	"  --grace TIME           between asking for the GPU and taking it (50us)\n"
+	"  --grace TIME           between asking for the GPU and taking it, for young kernels (50us)\n"
 	"  --nonpreemptive        never take it from a kernel that runs\n"
 	"  --kernel-limit TIME    GPU time that one kernel may use, as 500ms; 0: any (60s)\n"
 	"  --socket-mode MODE     mode of vGPU sockets, octal (0600)\n"

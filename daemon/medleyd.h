@@ -51,7 +51,7 @@
 
 #define EXECUTORS_MAX 512 /* of all vGPUs together; each costs a process with an OpenCL runtime */
 #define EXECUTOR_HELPERS 4
-#define SHARE_SAMPLES 16 /* of gpu_time, one each audit: a little more than a second */
+#define SHARE_SAMPLES 16 /* of gpu_time, one each audit: a little more than a second, of one that is quiet more */
 
 struct manager;
 

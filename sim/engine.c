@@ -51,7 +51,7 @@ static void settle_use(struct sim_gpu *g)
 	if (!v || now <= g->started)
 		return;
 	ran = mdl_min_u64(now - g->started, v->left);
-	v->began = mdl_min_u64(v->began, g->started);
+	v->ran += ran;
 	v->used += ran;
 	if (v->left != SIM_ENDLESS)
 		v->left -= ran;
@@ -73,7 +73,7 @@ static bool take_work(struct sim_vgpu *v)
 	struct sim_group *group = v->group;
 	uint64_t now = v->gpu->sim->now;
 
-	v->began = SIM_NEVER;
+	v->ran = 0;
 	switch (group->kind) {
 	case SIM_LOOP:
 		v->left = sim_draw(&group->kernel, &v->rng);
@@ -226,6 +226,7 @@ static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
 	struct sim_gpu *g = ctx;
 	struct sim_vgpu *v = e->owner;
 
+	settle_use(g);
 	if (v->replay && g->runs) {
 		/*
 		 * As often as it did, it will have to be stopped. The grace that it then got is in
@@ -242,7 +243,7 @@ static uint64_t on_ask(void *ctx, struct mdl_sched_entity *e)
 		mdl_sched_released(g->sched, e, leave(g), g->sim->now);
 	else
 		g->asked = !v->group->disobeys;
-	return g->runs && v->began != SIM_NEVER ? g->sim->now - v->began : 0;
+	return v->ran;
 }
 
 /* What a recorded guest gets after its turn, until it stands still: some tens of microseconds, so counted at once. */

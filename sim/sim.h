@@ -109,7 +109,7 @@ struct sim_vgpu {
 	uint64_t rng;
 	uint64_t left; /* of the present kernel; 0: none */
 	uint64_t since; /* when the present kernel was submitted */
-	uint64_t began; /* when it first ran; SIM_NEVER: not yet */
+	uint64_t ran; /* its GPU time so far */
 	uint64_t phase_end;
 	uint64_t *pending; /* arrival times, a ring of SIM_PENDING */
 	uint32_t pending_first, pending_count;

@@ -45,7 +45,7 @@ struct mdl_lease {
 	_Atomic uint32_t queued;	/* E: packets in its rings that are not done, at its last look; a hint */
 	_Atomic uint32_t crowded;	/* E, then WANT: 1 + number of a CPU that its front end had to share while it polled; M: 0 */
 	_Atomic uint64_t packet;	/* E: the packet that runs: tag, channel << 32 */
-	_Atomic uint64_t packet_since_ns; /* E: CLOCK_MONOTONIC when it began, and so which one it is; 0: none runs. For the watchdog */
+	_Atomic uint64_t packet_since_ns; /* E: CLOCK_MONOTONIC when it began, and so which one it is; 0: none runs. For the watchdog and the grace */
 };
 _Static_assert(sizeof(struct mdl_lease) <= 4096, "one page");
 

@@ -14,8 +14,8 @@
  *  4. Idle time is lent at once and taken back at once: the GPU is idle only if all that have work
  *     have spent their caps. Using idle time is free: nobody pays later for what nobody wanted.
  *  5. Latency. One that wakes up and has not overdrawn its part is served next, and ends the
- *     holder's turn as soon as that has lasted q/4. So it waits at most one quantum, if it is alone
- *     in that position; with k in that position, k quanta.
+ *     holder's turn as soon as that has lasted q/4, or q if the holder was in that position itself. So
+ *     it waits at most one quantum, if it is alone in that position; with k in that position, k quanta.
  *  6. No starvation: whatever is reserved and whoever wakes up, every (FAVOURED_MAX + 1)th turn
  *     goes by weight alone.
  *
@@ -52,7 +52,7 @@
  * While fewer than four have work, none of those that wait in a hurry, and no vGPU has a cap, a
  * reservation or a quantum of its own, a turn is as much longer as makes a round of turns as long as
  * with four: nobody waits longer than then, and a GPU shared by two is handed over half as often. Who
- * wakes up ends a turn as early as ever; that of another one who woke up ends then after a quantum.
+ * wakes up ends a turn as early as ever.
  *
  * Choosing walks those that wait, twice: tens or hundreds on one GPU, so there is no tree to keep.
  * Left out: a GPU's switching costs, memory, which of several GPUs. Runs on the scheduler's thread.
@@ -339,6 +339,7 @@ static void fair_attach(void *data, struct mdl_sched_entity *e, uint64_t now)
 		f->holder = fe;
 		count_from(f, now);
 		f->granted = now;
+		f->granted_v = fe->v;
 	}
 }
 
@@ -394,7 +395,10 @@ static void fair_enqueue(void *data, struct mdl_sched_entity *e, bool fresh, uin
 		fe->boosted = place(f, fe, now);
 	} else {
 		fe->boosted = false;
-		/* The rest of a turn may be too short to begin anything; then it would be for ever. */
+		/*
+		 * Where the switch is not charged, the rest of a turn may be too short to begin
+		 * anything; then it would be for ever.
+		 */
 		fe->deadline = in_vain ? fe->v + turn(f, fe) : deadline(f, fe);
 	}
 	mdl_sched_list_append(&f->waiting, &fe->link);
@@ -488,9 +492,10 @@ static struct mdl_sched_entity *fair_pick(void *data, uint64_t now, uint64_t *re
 }
 
 /*
- * What the new holder gets beyond a quantum because few compete. Not where anybody else counts on being asked
- * each quantum, or sooner, now or when it wakes: a cap, a reservation, turns of its own length. Where
- * nobody is stopped, any kernel begun in the longer turn may be a long one.
+ * What the new holder gets beyond a quantum because few compete. Not where anybody counts on turns of a
+ * quantum, or shorter ones, now or when it wakes: a cap, a reservation, turns of its own length, or
+ * another one that waits and is in a hurry. Where nobody is stopped, any kernel begun in the longer
+ * turn may be a long one.
  */
 static uint64_t extra(const struct mdl_fair *f)
 {
@@ -629,7 +634,6 @@ static uint64_t fair_cut(void *data, struct mdl_sched_entity *woken,
 {
 	struct mdl_fair *f = data;
 	const struct mdl_fair_entity *we = woken->policy_data, *he = holder->policy_data;
-
 	uint64_t from = now;
 
 	if (we->parked)

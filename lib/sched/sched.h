@@ -136,8 +136,8 @@ struct mdl_sched_actions {
 	 */
 	bool (*take)(void *ctx, struct mdl_sched_entity *e, bool over, bool *ret_awake);
 	/*
-	 * e shall give back: mdl_sched_released() is expected soon. Returns for how long the kernel
-	 * that it runs has been running, in ns; 0: not known, or none.
+	 * e shall give back: mdl_sched_released() is expected soon. Returns how much GPU time the kernel
+	 * that it runs has used, in ns; 0: not known, or none.
 	 */
 	uint64_t (*ask)(void *ctx, struct mdl_sched_entity *e);
 	/*

@@ -9,6 +9,7 @@ import cases
 import cpu_cases  # noqa: F401 (adds its cases)
 import enforce_cases  # noqa: F401 (adds its cases)
 import hostile_cases  # noqa: F401 (adds its cases)
+import load_cases  # noqa: F401 (adds its cases)
 import trace_cases  # noqa: F401
 from stack import Failure
 

@@ -76,6 +76,7 @@ void vgpu_check_device(struct vgpu *v, uint64_t passed)
 }
 
 struct rig {
+	struct manager m;
 	struct mdl_pgpu pgpu;
 	struct mdl_instance inst;
 	struct gpu gpu;
@@ -90,6 +91,7 @@ static void setup(struct rig *r)
 	cpu_ns = 0;
 	r->pgpu.compute_units = 1;
 	r->inst.pgpu = &r->pgpu;
+	r->v.m = &r->m;
 	r->v.gpu = &r->gpu;
 	r->v.inst = &r->inst;
 	for (int i = 0; i < 2; i++) {
@@ -249,6 +251,74 @@ static void works_though_stopped(void)
 	only = NULL;
 }
 
+/* Of a vGPU that is quiet only that is looked at, beside others that work: until its executor does, or it gets the GPU. */
+static void quiet(void)
+{
+	struct manager m = { 0 };
+	struct rig r;
+
+	setup(&r);
+	CHECK(sd_event_new(&m.event) >= 0);
+	only = &r.inst;
+	r.inst.owner = &r.v;
+	r.v.m = &m;
+	r.v.executors = &r.x[0];
+	r.x[0].vgpu_next = NULL;
+	r.v.entity.state = MDL_SCHED_ASLEEP;
+	r.v.burn_ns = 2 * (int64_t)MDL_NS_PER_S;
+	r.v.audit_quiet = 21;
+	r.v.audit_ns = mdl_now_ns();
+	CHECK_EQ(account_start(&m), 0);
+	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK_EQ(r.v.samples, 0);
+	CHECK_EQ(r.v.audit_quiet, 21);
+	CHECK(m.audit_slow);
+	/* A second of nobody's doing anything, then it is looked at all the same. */
+	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK_EQ(r.v.samples, 1);
+	CHECK_EQ(r.v.audit_quiet, 0); /* the first sample compares with nothing */
+	CHECK(!m.audit_slow);
+	r.v.audit_quiet = 21;
+	m.audit_slow = true;
+	account_wake_audit(&r.v);
+	CHECK_EQ(r.v.samples, 2);
+	CHECK_EQ(r.v.audit_quiet, 0);
+	CHECK(!m.audit_slow);
+	r.v.audit_quiet = 21;
+	r.x[0].process.cpu_ns = 50 * MDL_NS_PER_US; /* as much as it may take to read a message */
+	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK_EQ(r.v.samples, 2);
+	m.audit_slow = false;
+	r.x[0].process.cpu_ns = 30 * MDL_NS_PER_MS;
+	sd_event_source_set_time_relative(m.audit, 1000);
+	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK_EQ(r.v.samples, 3);
+	CHECK_EQ(r.v.audit_quiet, 0);
+	CHECK_EQ(r.v.burn_ns, 1970 * (int64_t)MDL_NS_PER_MS);
+	account_stop(&m);
+	sd_event_unref(m.event);
+	only = NULL;
+}
+
+/* All CPUs for as long as nobody looked: kept as debt, whole. */
+static void burns_unseen(void)
+{
+	int64_t all = (int64_t)MDL_NS_PER_S * sysconf(_SC_NPROCESSORS_ONLN);
+	struct rig r;
+
+	setup(&r);
+	r.v.entity.state = MDL_SCHED_ASLEEP;
+	r.v.executors = &r.x[0];
+	r.x[0].vgpu_next = NULL;
+	r.v.burn_ns = 2 * (int64_t)MDL_NS_PER_S;
+	r.x[0].process.cpu_ns = (uint64_t)all;
+	account_retire(&r.x[0]);
+	CHECK_EQ(r.v.burn_ns, 2 * (int64_t)MDL_NS_PER_S - all);
+	r.x[0].process.cpu_ns = (uint64_t)(10 * all);
+	account_retire(&r.x[0]);
+	CHECK(r.v.burn_ns <= -all && r.v.burn_ns > -2 * all - 4 * (int64_t)MDL_NS_PER_S);
+}
+
 int main(void)
 {
 	static const struct check_case cases[] = { { "clock-from-before-the-hold", clock_from_before_the_hold },
@@ -256,7 +326,9 @@ int main(void)
 						   { "dies-without-lease", dies_without_lease },
 						   { "overrun", overrun },
 						   { "overrun-of-two", overrun_of_two },
-						   { "works-though-stopped", works_though_stopped } };
+						   { "works-though-stopped", works_though_stopped },
+						   { "quiet", quiet },
+						   { "burns-unseen", burns_unseen } };
 
 	return check_main(cases, sizeof(cases) / sizeof(cases[0]));
 }

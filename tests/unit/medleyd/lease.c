@@ -51,6 +51,10 @@ void account_end_hold(struct vgpu *v, uint64_t now)
 {
 }
 
+void account_update(struct vgpu *v, uint64_t now)
+{
+}
+
 static int charges, stops;
 
 void account_charge(struct vgpu *v, uint64_t now)
@@ -188,6 +192,40 @@ static void preempt(void)
 	atomic_store(&page[1].state, MDL_LEASE_BUSY);
 }
 
+/* A kernel that has run for more than four times the grace is not waited for. */
+static void grace(void)
+{
+	struct mdl_sched_params p = MDL_SCHED_PARAMS_DEFAULT;
+	uint64_t start;
+
+	for (int old = 0; old < 2; old++) {
+		set_up();
+		p.grace_ns = 300 * MDL_NS_PER_MS;
+		CHECK_EQ(mdl_sched_set_params(g->sched, &p, mdl_now_ns()), 0);
+		x[0].packet_ns = old ? 1201 * MDL_NS_PER_MS : 1200 * MDL_NS_PER_MS;
+		says(0, MDL_LEASE_NONE, true);
+		until(first_has_it);
+		atomic_store(&page[0].state, MDL_LEASE_BUSY);
+		if (old) {
+			/* Not for ever: a test that waits for the grace fails here. */
+			p.grace_ns = 20 * MDL_NS_PER_S;
+			x[0].packet_ns = 81 * MDL_NS_PER_S;
+			CHECK_EQ(mdl_sched_set_params(g->sched, &p, mdl_now_ns()), 0);
+		}
+		start = mdl_now_ns();
+		says(1, MDL_LEASE_NONE, true);
+		until(second_has_it);
+		CHECK(old ? mdl_now_ns() - start < 10 * MDL_NS_PER_S :
+			    mdl_now_ns() - start >= 300 * MDL_NS_PER_MS);
+		CHECK_EQ(last[0], SIGSTOP);
+		x[0].packet_ns = 0;
+		tear_down();
+		memset(page, 0, sizeof(page));
+		memset(x, 0, sizeof(x));
+		memset(v, 0, sizeof(v));
+	}
+}
+
 /* Gave back before the stop came about: nobody would continue it. It goes on, without lease, and gets one when it asks. */
 static void gave_back(void)
 {
@@ -271,6 +309,7 @@ static void stands_still(void)
 }
 
 static const struct check_case cases[] = {
+	{ "grace", grace },
 	{ "gave back", gave_back },
 	{ "gave back, idle", gave_back_idle },
 	{ "stays stopped", stays_stopped },
