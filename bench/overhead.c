@@ -127,7 +127,7 @@ static double cost(struct phase *p)
 
 static void add(json_t *out, const char *prefix, const char *suffix, double value)
 {
-	char key[48];
+	char key[64];
 
 	snprintf(key, sizeof(key), "%s_%s", prefix, suffix);
 	json_object_set_new(out, key, shared_number(value));
@@ -152,6 +152,7 @@ static void idle_figures(const struct fleet *f, struct phase *phase, const char 
 	add(out, prefix, "machine_cpus", more(&phase[IDLE], cpu_use_of_others));
 	add(out, prefix, "stolen_cpus", more(&phase[IDLE], cpu_use_stolen));
 	add(out, "crowd", "cost", cost(&phase[CROWD]));
+	add(out, prefix, "cost_beyond_crowd", cost(&phase[IDLE]) - cost(&phase[CROWD]));
 	add(out, "crowd", "machine_cpus", more(&phase[CROWD], cpu_use_of_others));
 	add(out, "crowd", "stolen_cpus", more(&phase[CROWD], cpu_use_stolen));
 	add(out, "idle", "noise", fabs(second / first - 1));
@@ -206,7 +207,7 @@ json_t *overhead_run(const struct shared_options *o)
 			"and a channel; idleN_own_cpus: CPU time of these VMs and their vGPUs' processes, and what medleyd used more, in "
 			"CPUs; idleN_machine_cpus: what all that is not Medley's used more; idleN_stolen_cpus: what the machine's host took more "
 			"(steal time); crowd_*: the same for as many ordinary processes with as much memory that do nothing: what the "
-			"machine itself charges for their being there; policy fair");
+			"machine itself charges for their being there; idleN_cost_beyond_crowd: the difference; policy fair");
 		idle_figures(f, phase, prefix, out);
 	}
 	crowd_stop(&crowd);

@@ -4,7 +4,7 @@ that they can be read 900 pixels wide. What is aimed at is a dashed line, or the
 import math
 
 WINDOWS = {"10ms": "10 ms", "100ms": "100 ms", "500ms": "500 ms", "1s": "1 s"}
-LATENCIES = [("alone", "alone"), ("endless", "beside an endless kernel"), ("loop20ms", "beside kernels of 20 ms")]
+LATENCIES = [("alone", "alone"), ("endless", "beside an\nendless kernel"), ("loop20ms", "beside kernels\nof 20 ms")]
 HOST_LATENCIES = [("host_alone", "host thread, alone"), ("host_endless", "host thread, beside\nan endless one")]
 LOADS = {"loop 1000": "kernels of 1 ms", "loop 20000": "kernels of 20 ms", "random 100 1000 20000 500000": "0.1, 1, 20, 500 ms mixed"}
 AIMS = {"1s": 1, "100ms": 5}  # of fair, percent of the GPU
