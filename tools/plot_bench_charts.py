@@ -227,11 +227,16 @@ def fairness(pyplot, result, folder, suffix):
 
 # ---- the others ----
 
+def number(value):
+    """What is not always measured: whether it is there, and can be drawn."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def latency(pyplot, result, folder, suffix):
     quantiles = {"median": "p50", "99th percentile": "p99"}
     # The host's own are there only where a CPU is the GPU.
     host = [(key, title) for key, title in HOST_LATENCIES
-            if all(type(us := result.get(f"{key}_{q}_us")) in (int, float) and math.isfinite(us) for q in quantiles.values())]
+            if all(number(result.get(f"{key}_{q}_us")) for q in quantiles.values())]
     titles = {title: key for key, title in LATENCIES + host}
     figure, axes = figure_of(pyplot, 3.4)
     bars(axes, list(titles), list(quantiles), lambda title, q: result[f"{titles[title]}_{quantiles[q]}_us"] / 1e3, [LIGHT, DARK],
@@ -266,12 +271,16 @@ def overhead(pyplot, result, folder, suffix):
         axes.bar(x, 100 * cost, 0.5, color=LIGHT, label=None if x else "two guests of 3:1, against one alone")
         axes.vlines(x, 100 * least, 100 * most, color="#333333", lw=1.4, zorder=3)
         note(axes, x + 0.03, 100 * max(cost, 0), f"{100 * cost:.2f}", ha="left")
-    idle, noise = 100 * result[idle_key(result)], 100 * abs(result.get("idle_noise", 0))
-    axes.bar(len(costs), idle, 0.5, color=SHADES[0], label="one beside idle vGPUs, against without")
-    if noise:
-        axes.vlines(len(costs), idle - noise, idle + noise, color="#333333", lw=1.4, zorder=3)
-    note(axes, len(costs) + 0.03, max(idle, 0), f"{idle:.2f}", ha="left")
-    axes.set_xticks(range(len(costs) + 1), [name for name, *_ in costs] + [f"{result['idle_vgpus']} idle vGPUs"])
+    noise = 100 * abs(result.get("idle_noise", 0))
+    beside = {f"{result['idle_vgpus']} idle vGPUs": result[idle_key(result)]}
+    if number(result.get("crowd_cost")):
+        beside["idle processes, as\nmany as they have"] = result["crowd_cost"]
+    for x, cost in enumerate(beside.values(), len(costs)):
+        axes.bar(x, 100 * cost, 0.5, color=SHADES[0], label=None if x > len(costs) else "one beside idle ones, against without")
+        if noise:
+            axes.vlines(x, 100 * cost - noise, 100 * cost + noise, color="#333333", lw=1.4, zorder=3)
+        note(axes, x + 0.03, 100 * max(cost, 0), f"{100 * cost:.2f}", ha="left")
+    axes.set_xticks(range(len(costs) + len(beside)), [name for name, *_ in costs] + list(beside))
     axes.axhline(0, color="black", lw=0.8)
     aim_line(axes, 1.5, "aim for 3:1: 1.5 %")
     axes.set_ylabel("work lost, %")
