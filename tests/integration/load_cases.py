@@ -25,19 +25,20 @@ def end(stack, process, status):
     return out, err
 
 
-def check_table(out):
+def check_table(out, least):
+    """A row for each guest, with `least` percent of the work at least."""
     rows = {line.split()[0]: line for line in out.splitlines() if "%" in line}
     check(set(rows) == {"a", "b"}, f"a row for each guest: {out}")
     parts = [float(re.search(r"([0-9.]+) %", row).group(1)) for row in rows.values()]
-    check(abs(sum(parts) - 100) < 0.2 and min(parts) > 0, f"parts of the work: {out}")
-    check("median" in rows["b"] and "median" not in rows["a"], f"latencies of the waker: {out}")
+    check(abs(sum(parts) - 100) < 0.2 and min(parts) >= least or max(parts) == least == 0, f"parts of the work: {out}")
+    check("median" not in rows["a"] and ("median" in rows["b"] or not least), f"latencies of the waker: {out}")
 
 
 @case
 def live_load(programs):
     with Stack(programs) as stack:
         loads = ["a=loop 1000", "b=waker 10000 1000"]
-        check_table(end(stack, start(stack, *loads, "--seconds", "1"), 0)[0])
+        check_table(end(stack, start(stack, *loads, "--seconds", "1"), 0)[0], 0.1)
         # Ctrl-C ends it in good order, and so does SIGTERM, without a table.
         for number, status in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
             process = start(stack, *loads)
@@ -46,7 +47,7 @@ def live_load(programs):
             process.send_signal(number)
             out, _ = end(stack, process, status)
             if not status:
-                check_table(out)
+                check_table(out, 0)     # there was hardly time for any
         # Before it runs, too.
         process = start(stack, *loads)
         wait_until(lambda: stack.medley_json("list"), "it begins")
