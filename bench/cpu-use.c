@@ -7,51 +7,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
 
-/* Calls `found` for each number that is a name in the folder. */
-static void each_number(const char *folder, void (*found)(pid_t number, void *arg), void *arg)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *e;
-
-	while (dir && (e = readdir(dir)))
-		if (isdigit((unsigned char)e->d_name[0]))
-			found((pid_t)atoi(e->d_name), arg);
-	if (dir)
-		closedir(dir);
-}
-
-struct threads {
-	pid_t pid;
-	uint64_t ns;
-};
-
-static void add_thread(pid_t tid, void *arg)
-{
-	struct threads *t = arg;
-	uint64_t ns = 0;
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", t->pid, tid);
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%" SCNu64, &ns) == 1)
-		t->ns += ns;
-	if (f)
-		fclose(f);
-}
-
 static uint64_t process_ns(pid_t pid)
 {
-	struct threads t = { .pid = pid };
-	char path[64];
+	struct timespec ts = { 0 };
+	clockid_t clock;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	each_number(path, add_thread, &t);
-	return t.ns;
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 struct parents {
@@ -61,23 +29,27 @@ struct parents {
 	size_t n;
 };
 
-static void add_parent(pid_t pid, void *arg)
+static void read_parents(struct parents *p)
 {
-	struct parents *p = arg;
-	char path[64];
-	pid_t parent;
-	FILE *f;
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	/* Names with a parenthesis are not ours. */
-	if (f && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) == 1 &&
-	    p->n < MDL_ARRAY_SIZE(p->all)) {
-		p->all[p->n].pid = pid;
-		p->all[p->n++].parent = parent;
-	}
-	if (f)
+	p->n = 0;
+	while (proc && (e = readdir(proc)) && p->n < MDL_ARRAY_SIZE(p->all)) {
+		char path[300];
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+		f = isdigit((unsigned char)e->d_name[0]) ? fopen(path, "re") : NULL;
+		if (!f)
+			continue;
+		/* Names with a parenthesis are not ours. */
+		if (fscanf(f, "%d (%*[^)]) %*c %d", &p->all[p->n].pid, &p->all[p->n].parent) == 2)
+			p->n++;
 		fclose(f);
+	}
+	if (proc)
+		closedir(proc);
 }
 
 static bool listed(const struct cpu_use *u, pid_t pid)
@@ -132,7 +104,7 @@ bool cpu_use_read(struct cpu_use *u)
 	*u = (struct cpu_use) { 0 };
 	if (!p)
 		return false;
-	each_number("/proc", add_parent, p);
+	read_parents(p);
 	find_ours(u, p);
 	free(p);
 	ok = read_machine(u);
@@ -161,6 +133,20 @@ static double per_time(double ns, const struct cpu_use *a, const struct cpu_use 
 double cpu_use_of(const struct cpu_use *a, const struct cpu_use *b, pid_t pid)
 {
 	return per_time((double)used(a, b, pid), a, b);
+}
+
+pid_t cpu_use_busiest(const struct cpu_use *a, const struct cpu_use *b, double *ret_cpus)
+{
+	uint64_t most = 0;
+	pid_t pid = -1;
+
+	for (size_t i = 0; i < b->processes; i++)
+		if (used(a, b, b->process[i].pid) > most) {
+			most = used(a, b, b->process[i].pid);
+			pid = b->process[i].pid;
+		}
+	*ret_cpus = per_time((double)most, a, b);
+	return pid;
 }
 
 double cpu_use_of_new(const struct cpu_use *old, const struct cpu_use *a, const struct cpu_use *b)

@@ -29,6 +29,8 @@ struct cpu_use {
 bool cpu_use_read(struct cpu_use *ret);
 /* In CPUs, of the time from a to b: */
 double cpu_use_of(const struct cpu_use *a, const struct cpu_use *b, pid_t pid);
+/* of the one of ours that used most, whose pid is returned (-1: none used any): */
+pid_t cpu_use_busiest(const struct cpu_use *a, const struct cpu_use *b, double *ret_cpus);
 /* of ours that are not in `old`: */
 double cpu_use_of_new(const struct cpu_use *old, const struct cpu_use *a, const struct cpu_use *b);
 /* of everybody but ours: */

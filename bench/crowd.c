@@ -2,7 +2,6 @@
 /* See crowd.h. */
 #include "crowd.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,32 +28,38 @@ static __attribute__((noreturn)) void child(int ready, size_t bytes)
 		pause();
 }
 
-bool crowd_start(struct crowd *c, size_t count, size_t bytes_each)
+/* Returns when it has its memory, or -1 when it cannot have it: then it has ended, and the pipe with it. */
+static pid_t start_one(size_t bytes)
 {
 	int pipefd[2];
-	bool ok = true;
+	bool ready;
 	char byte;
+	pid_t pid;
 
-	c->count = 0;
-	if (pipe2(pipefd, O_CLOEXEC) < 0) {
-		fprintf(stderr, "medley-bench: pipe: %s\n", strerror(errno));
-		return false;
-	}
-	while (ok && c->count < count && c->count < CROWD_MAX) {
-		pid_t pid = fork();
-
-		if (!pid)
-			child(pipefd[1], bytes_each);
-		ok = pid > 0 && read(pipefd[0], &byte, 1) == 1;
-		if (pid > 0)
-			c->pid[c->count++] = pid;
-	}
-	if (!ok)
-		fprintf(stderr, "medley-bench: %zu idle processes of %zu MiB cannot be made\n",
-			count, bytes_each >> 20);
-	close(pipefd[0]);
+	if (pipe2(pipefd, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
+	if (!pid)
+		child(pipefd[1], bytes);
 	close(pipefd[1]);
-	return ok;
+	ready = pid > 0 && read(pipefd[0], &byte, 1) == 1;
+	close(pipefd[0]);
+	if (pid > 0 && !ready)
+		waitpid(pid, NULL, 0);
+	return ready ? pid : -1;
+}
+
+bool crowd_start(struct crowd *c, size_t count, size_t bytes_each)
+{
+	for (c->count = 0; c->count < count && c->count < CROWD_MAX; c->count++) {
+		c->pid[c->count] = start_one(bytes_each);
+		if (c->pid[c->count] < 0) {
+			fprintf(stderr, "medley-bench: %zu idle processes of %zu MiB cannot be made\n",
+				count, bytes_each >> 20);
+			return false;
+		}
+	}
+	return true;
 }
 
 void crowd_stop(struct crowd *c)

@@ -131,14 +131,6 @@ static bool measure(struct fleet *f, struct host_light *host, struct latencies *
 
 /* ---- figures ---- */
 
-static void add(json_t *out, const char *prefix, const char *suffix, double value)
-{
-	char key[48];
-
-	snprintf(key, sizeof(key), "%s_%s", prefix, suffix);
-	json_object_set_new(out, key, shared_number(value));
-}
-
 /* Where p99_ratio would lie in 95 of 100 repetitions, as far as the rounds tell. */
 static void add_interval(json_t *out, struct latencies *l)
 {
@@ -186,10 +178,10 @@ static json_t *figures(struct latencies *l, bool host)
 			       alone = quantile(l, which, base, quantiles[j].q);
 
 			snprintf(suffix, sizeof(suffix), "%s_us", quantiles[j].name);
-			add(out, cases[k].key, suffix, value / 1e3);
+			shared_add(out, cases[k].key, suffix, value / 1e3);
 			snprintf(suffix, sizeof(suffix), "%s_ratio", quantiles[j].name);
 			if (k != base)
-				add(out, cases[k].key, suffix, alone > 0 ? value / alone : 0);
+				shared_add(out, cases[k].key, suffix, alone > 0 ? value / alone : 0);
 		}
 		snprintf(key, sizeof(key), "%s_samples", cases[k].key);
 		json_object_set_new(out, key, json_integer((json_int_t)n));

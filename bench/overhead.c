@@ -125,14 +125,6 @@ static double cost(struct phase *p)
 	return 1 - shared_median(p->work, ROUNDS) / shared_median(without, 2 * ROUNDS);
 }
 
-static void add(json_t *out, const char *prefix, const char *suffix, double value)
-{
-	char key[64];
-
-	snprintf(key, sizeof(key), "%s_%s", prefix, suffix);
-	json_object_set_new(out, key, shared_number(value));
-}
-
 static double own_cpus(const struct fleet *f, const struct phase *p)
 {
 	double medleyd = cpu_use_of(&p->from, &p->to, f->stack.medleyd);
@@ -147,17 +139,17 @@ static void idle_figures(const struct fleet *f, struct phase *phase, const char 
 	double first = shared_median(phase[FIRST].work, ROUNDS),
 	       second = shared_median(phase[SECOND].work, ROUNDS);
 
-	add(out, prefix, "cost", cost(&phase[IDLE]));
-	add(out, prefix, "own_cpus", own_cpus(f, &phase[IDLE]));
-	add(out, prefix, "machine_cpus", more(&phase[IDLE], cpu_use_of_others));
-	add(out, prefix, "stolen_cpus", more(&phase[IDLE], cpu_use_stolen));
-	add(out, "crowd", "cost", cost(&phase[CROWD]));
-	add(out, prefix, "cost_beyond_crowd", cost(&phase[IDLE]) - cost(&phase[CROWD]));
-	add(out, "crowd", "machine_cpus", more(&phase[CROWD], cpu_use_of_others));
-	add(out, "crowd", "stolen_cpus", more(&phase[CROWD], cpu_use_stolen));
-	add(out, "idle", "noise", fabs(second / first - 1));
-	add(out, "alone", "without_idle", (first + second) / 2);
-	add(out, "alone", "beside_idle", shared_median(phase[IDLE].work, ROUNDS));
+	shared_add(out, prefix, "cost", cost(&phase[IDLE]));
+	shared_add(out, prefix, "own_cpus", own_cpus(f, &phase[IDLE]));
+	shared_add(out, prefix, "machine_cpus", more(&phase[IDLE], cpu_use_of_others));
+	shared_add(out, prefix, "stolen_cpus", more(&phase[IDLE], cpu_use_stolen));
+	shared_add(out, "crowd", "cost", cost(&phase[CROWD]));
+	shared_add(out, prefix, "cost_beyond_crowd", cost(&phase[IDLE]) - cost(&phase[CROWD]));
+	shared_add(out, "crowd", "machine_cpus", more(&phase[CROWD], cpu_use_of_others));
+	shared_add(out, "crowd", "stolen_cpus", more(&phase[CROWD], cpu_use_stolen));
+	shared_add(out, "idle", "noise", fabs(second / first - 1));
+	shared_add(out, "alone", "without_idle", (first + second) / 2);
+	shared_add(out, "alone", "beside_idle", shared_median(phase[IDLE].work, ROUNDS));
 }
 
 static bool idle(struct fleet *f, double seconds, unsigned int n, struct phase *phase, struct crowd *crowd)

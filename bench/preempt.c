@@ -5,13 +5,13 @@
  * executors are read from outside, several times a turn; what the one uses between two reads that both lie in the other's turns was
  * used after its own: by its kernel until the stop took effect, and by its front end.
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/util.h"
+#include "cpu-use.h"
 #include "fleet.h"
 #include "shared.h"
 
@@ -20,7 +20,7 @@
 #define SAMPLE_NS (300 * MDL_NS_PER_US)
 #define SAMPLED_PART \
 	3 /* the clocks are read in one part of so many of the time: reading them uses CPU, too */
-#define EXECUTORS 8
+#define LEAST_CPUS 0.25 /* of the executor of the guest that works */
 
 struct sample {
 	uint64_t at_ns;
@@ -33,12 +33,6 @@ struct clocks { /* executors of the two guests, found by what they use */
 	size_t samples, room;
 };
 
-/* A process's CPU clock, as clock_getcpuclockid(3) makes it. */
-static bool cpu_clock(pid_t pid, clockid_t *ret_clock)
-{
-	return clock_getcpuclockid(pid, ret_clock) == 0;
-}
-
 static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec ts = { 0 };
@@ -47,61 +41,26 @@ static uint64_t read_clock(clockid_t clock)
 	return (uint64_t)ts.tv_sec * MDL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* All executors (medley-exec) below medleyd that have used CPU time lately: name and parent stand in /proc/PID/stat. */
-static size_t find_executors(const struct fleet *f, pid_t *pid, size_t max)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *e;
-	size_t n = 0;
-
-	while (proc && (e = readdir(proc)) && n < max) {
-		char path[300], name[64];
-		int id, parent;
-		FILE *stat;
-
-		snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
-		stat = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "re") : NULL;
-		if (!stat)
-			continue;
-		if (fscanf(stat, "%d (%63[^)]) %*c %d", &id, name, &parent) == 3 &&
-		    parent == f->stack.medleyd && !strncmp(name, "medley-exec", 11))
-			pid[n++] = id;
-		fclose(stat);
-	}
-	if (proc)
-		closedir(proc);
-	return n;
-}
-
-/* Which is whose: it is the one that works while only that guest does. */
+/* Which is whose: while only that guest works, no process of ours uses more. */
 static bool find_clocks(struct fleet *f, struct clocks *c)
 {
-	pid_t pid[EXECUTORS];
-	size_t n = find_executors(f, pid, EXECUTORS);
+	struct cpu_use *use = calloc(2, sizeof(*use));
+	bool ok = use;
 
-	for (unsigned int i = 0; i < 2; i++) {
-		uint64_t before[EXECUTORS] = { 0 }, most = 0;
-		clockid_t clock[EXECUTORS];
+	for (unsigned int i = 0; ok && i < 2; i++) {
+		double cpus = 0;
+		pid_t pid;
 
-		if (!fleet_idle(f) || !fleet_tell(f, i, "endless"))
-			return false;
-		for (size_t k = 0; k < n; k++)
-			before[k] =
-				cpu_clock(pid[k], &clock[k]) ? read_clock(clock[k]) : UINT64_MAX;
+		ok = fleet_idle(f) && fleet_tell(f, i, "endless") && cpu_use_read(&use[0]);
+		if (!ok)
+			break;
 		fleet_sleep_ns(200 * MDL_NS_PER_MS);
-		for (size_t k = 0; k < n; k++) {
-			uint64_t used =
-				before[k] != UINT64_MAX ? read_clock(clock[k]) - before[k] : 0;
-
-			if (used > most) {
-				most = used;
-				c->clock[i] = clock[k];
-			}
-		}
-		if (most < 50 * MDL_NS_PER_MS)
-			return false;
+		ok = cpu_use_read(&use[1]);
+		pid = cpu_use_busiest(&use[0], &use[1], &cpus);
+		ok = ok && cpus > LEAST_CPUS && clock_getcpuclockid(pid, &c->clock[i]) == 0;
 	}
-	return c->clock[0] != c->clock[1];
+	free(use);
+	return ok && c->clock[0] != c->clock[1];
 }
 
 static bool sample(struct clocks *c, uint64_t until_ns)

@@ -32,6 +32,14 @@ json_t *shared_number(double value)
 	return json_real(round(value * 1e5) / 1e5);
 }
 
+void shared_add(json_t *out, const char *prefix, const char *suffix, double value)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s_%s", prefix, suffix);
+	json_object_set_new(out, key, shared_number(value));
+}
+
 void shared_print(const json_t *figures)
 {
 	const char *key;

@@ -38,5 +38,7 @@ double shared_median(double *value, size_t n); /* sorts; 0 of none */
 double shared_quantile(double *value, size_t n, double q); /* sorts */
 /* Rounded to a thousandth of a percent: figures, not noise. */
 json_t *shared_number(double value);
+/* As PREFIX_SUFFIX, likewise. */
+void shared_add(json_t *out, const char *prefix, const char *suffix, double value);
 
 #endif

@@ -16,7 +16,8 @@
  *
  * Updates happen at every change of the holder and in an audit ten times a second: some system calls
  * for each executor. Of a vGPU that does nothing for some time only whether that is still so is looked
- * at that often, one call for each executor, and the rest once a second. Part of medleyd's one thread.
+ * at that often, one call for each executor, and the rest once a second; while all do nothing, both
+ * once a second. Part of medleyd's one thread.
  */
 #include "medleyd.h"
 
@@ -275,8 +276,7 @@ void account_flush(struct vgpu *v, uint64_t now)
 /* All that a vGPU's processes use without a lease, dead ones included. One look finds as much as all CPUs can give until then. */
 static void burn(struct vgpu *v, uint64_t ns)
 {
-	int64_t cpus = sysconf(_SC_NPROCESSORS_ONLN),
-		least = -VGPU_BURN_MAX_NS - (int64_t)(AUDIT_QUIET_NS + AUDIT_NS) * (cpus > 1 ? cpus : 1);
+	int64_t least = -VGPU_BURN_MAX_NS - (int64_t)(AUDIT_QUIET_NS + AUDIT_NS) * v->m->cpus;
 
 	v->burn_ns -= (int64_t)ns;
 	v->burn_ns = v->burn_ns > least ? v->burn_ns : least;
@@ -476,6 +476,7 @@ int account_start(struct manager *m)
 {
 	int err;
 
+	m->cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	err = sd_event_add_time_relative(m->event, &m->audit, CLOCK_MONOTONIC, AUDIT_NS / 1000,
 					 10000, on_audit, m);
 	return err < 0 ? err : 0;

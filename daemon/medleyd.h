@@ -464,6 +464,7 @@ struct manager {
 	bool stopping;
 	sd_event_source *audit;
 	bool audit_slow; /* all vGPUs are quiet */
+	int64_t cpus; /* online when medleyd started */
 	struct trace *trace;
 	struct api *api;
 	uint64_t started_ns;

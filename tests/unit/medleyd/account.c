@@ -91,6 +91,7 @@ static void setup(struct rig *r)
 	cpu_ns = 0;
 	r->pgpu.compute_units = 1;
 	r->inst.pgpu = &r->pgpu;
+	r->m.cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	r->v.m = &r->m;
 	r->v.gpu = &r->gpu;
 	r->v.inst = &r->inst;
@@ -218,86 +219,85 @@ static void dies_without_lease(void)
 	CHECK_EQ(r.v.gpu_time_ns, 0);
 }
 
+/* One vGPU with one executor, and an event loop in which it is audited. */
+static void set_up_audit(struct rig *r)
+{
+	setup(r);
+	CHECK(sd_event_new(&r->m.event) >= 0);
+	only = &r->inst;
+	r->inst.owner = &r->v;
+	r->v.lost_log = (struct mdl_log_limit)MDL_LOG_LIMIT_INIT;
+	r->v.executors = &r->x[0];
+	r->x[0].vgpu_next = NULL;
+	r->v.audit_ns = mdl_now_ns();
+}
+
+static void end_audit(struct rig *r)
+{
+	account_stop(&r->m);
+	sd_event_unref(r->m.event);
+	only = NULL;
+}
+
 /* Confined and stopped, and its CPU clock goes on: it is stopped again at each audit, and ended at the third. */
 static void works_though_stopped(void)
 {
-	struct manager m = { 0 };
 	struct rig r;
 
-	setup(&r);
-	CHECK(sd_event_new(&m.event) >= 0);
-	only = &r.inst;
-	r.inst.owner = &r.v;
-	r.v.m = &m;
-	r.v.lost_log = (struct mdl_log_limit)MDL_LOG_LIMIT_INIT;
-	r.v.executors = &r.x[0];
-	r.x[0].vgpu_next = NULL;
+	set_up_audit(&r);
 	r.v.entity.state = MDL_SCHED_WAITING;
 	r.v.burn_ns = r.x[0].burn_ns = MDL_NS_PER_S;
-	r.v.audit_ns = mdl_now_ns();
 	r.x[0].stop_sent = true;
-	CHECK_EQ(account_start(&m), 0);
+	CHECK_EQ(account_start(&r.m), 0);
 	for (int i = 1; i <= 6; i++) {
 		/* Not confined it may have been on its way to the stop. */
 		r.x[0].confined = i > 3;
 		r.x[0].confined_until_ns = UINT64_MAX;
 		r.x[0].process.cpu_ns += 50 * MDL_NS_PER_MS;
-		CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+		CHECK(sd_event_run(r.m.event, UINT64_MAX) > 0);
 		CHECK_EQ(stopped, i);
 		CHECK_EQ(killed, i == 6);
 	}
-	account_stop(&m);
-	sd_event_unref(m.event);
-	only = NULL;
+	end_audit(&r);
 }
 
 /* Of a vGPU that is quiet only that is looked at, beside others that work: until its executor does, or it gets the GPU. */
 static void quiet(void)
 {
-	struct manager m = { 0 };
 	struct rig r;
 
-	setup(&r);
-	CHECK(sd_event_new(&m.event) >= 0);
-	only = &r.inst;
-	r.inst.owner = &r.v;
-	r.v.m = &m;
-	r.v.executors = &r.x[0];
-	r.x[0].vgpu_next = NULL;
+	set_up_audit(&r);
 	r.v.entity.state = MDL_SCHED_ASLEEP;
 	r.v.burn_ns = 2 * (int64_t)MDL_NS_PER_S;
 	r.v.audit_quiet = 21;
-	r.v.audit_ns = mdl_now_ns();
-	CHECK_EQ(account_start(&m), 0);
-	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK_EQ(account_start(&r.m), 0);
+	CHECK(sd_event_run(r.m.event, UINT64_MAX) > 0);
 	CHECK_EQ(r.v.samples, 0);
 	CHECK_EQ(r.v.audit_quiet, 21);
-	CHECK(m.audit_slow);
+	CHECK(r.m.audit_slow);
 	/* A second of nobody's doing anything, then it is looked at all the same. */
-	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK(sd_event_run(r.m.event, UINT64_MAX) > 0);
 	CHECK_EQ(r.v.samples, 1);
 	CHECK_EQ(r.v.audit_quiet, 0); /* the first sample compares with nothing */
-	CHECK(!m.audit_slow);
+	CHECK(!r.m.audit_slow);
 	r.v.audit_quiet = 21;
-	m.audit_slow = true;
+	r.m.audit_slow = true;
 	account_wake_audit(&r.v);
 	CHECK_EQ(r.v.samples, 2);
 	CHECK_EQ(r.v.audit_quiet, 0);
-	CHECK(!m.audit_slow);
+	CHECK(!r.m.audit_slow);
 	r.v.audit_quiet = 21;
 	r.x[0].process.cpu_ns = 50 * MDL_NS_PER_US; /* as much as it may take to read a message */
-	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	CHECK(sd_event_run(r.m.event, UINT64_MAX) > 0);
 	CHECK_EQ(r.v.samples, 2);
-	m.audit_slow = false;
+	r.m.audit_slow = false;
 	r.x[0].process.cpu_ns = 30 * MDL_NS_PER_MS;
-	sd_event_source_set_time_relative(m.audit, 1000);
-	CHECK(sd_event_run(m.event, UINT64_MAX) > 0);
+	sd_event_source_set_time_relative(r.m.audit, 1000);
+	CHECK(sd_event_run(r.m.event, UINT64_MAX) > 0);
 	CHECK_EQ(r.v.samples, 3);
 	CHECK_EQ(r.v.audit_quiet, 0);
 	CHECK_EQ(r.v.burn_ns, 1970 * (int64_t)MDL_NS_PER_MS);
-	account_stop(&m);
-	sd_event_unref(m.event);
-	only = NULL;
+	end_audit(&r);
 }
 
 /* All CPUs for as long as nobody looked: kept as debt, whole. */
